@@ -1,0 +1,52 @@
+// The list of adapter families. A new family adds one declaration and one line.
+#include <string_view>
+#include <vector>
+
+#include "exec/op.h"
+
+namespace colonnade::exec {
+
+#define COLONNADE_OP_FAMILIES(X) \
+  X(matmul)                      \
+  X(conv)                        \
+  X(layout)                      \
+  X(elementwise)                 \
+  X(reduce)                      \
+  X(attention)                   \
+  X(pool)                        \
+  X(shape)                       \
+  X(index)                       \
+  X(integer)
+
+#define DECLARE(family) std::span<const Op> family##_ops();
+COLONNADE_OP_FAMILIES(DECLARE)
+#undef DECLARE
+
+namespace {
+
+std::vector<const Op*> gather_ops() {
+  std::vector<const Op*> ops;
+#define ADD(family) \
+  for (const Op& op : family##_ops()) ops.push_back(&op);
+  COLONNADE_OP_FAMILIES(ADD)
+#undef ADD
+  return ops;
+}
+
+const std::vector<const Op*>& ops() {
+  static const std::vector<const Op*> gathered = gather_ops();
+  return gathered;
+}
+
+}  // namespace
+
+std::span<const Op* const> all_ops() { return ops(); }
+
+const Op* find_op(std::string_view name) {
+  for (const Op* op : ops()) {
+    if (op->name == name) return op;
+  }
+  return nullptr;
+}
+
+}  // namespace colonnade::exec

@@ -1,0 +1,27 @@
+"""The Graph: typed, verified and immutable; import, passes and tests speak it."""
+
+from colonnade.ir.dtype import DType
+from colonnade.ir.graph import AttrValue, Graph, Node, Patch, Subgraph, TensorType, apply_patch
+from colonnade.ir.program import Instruction, Program
+from colonnade.ir.shape import Dim, Shape, is_static, num_elements
+from colonnade.ir.text import format_graph
+from colonnade.ir.verify import verify_graph
+
+__all__ = [
+    "AttrValue",
+    "DType",
+    "Dim",
+    "Graph",
+    "Instruction",
+    "Node",
+    "Patch",
+    "Program",
+    "Shape",
+    "Subgraph",
+    "TensorType",
+    "apply_patch",
+    "format_graph",
+    "is_static",
+    "num_elements",
+    "verify_graph",
+]

@@ -1,0 +1,142 @@
+"""What a lowering says about one node: which kernel, on which operands, in which layout.
+
+A lowering is `lower_<family>(node, view) -> Choice | str`; a string is the reason why no native
+kernel takes the node. It never allocates: `build.py` turns choices into buffers and calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from colonnade.ir import DType, Graph, Node
+from colonnade.planner.plan import Param
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """ROWS (`feature_axis` None) is the plain row-major tensor. Otherwise column panels.
+
+    A tensor with shape d0..dn and feature axis f is a features x columns matrix: F = d_f and the
+    columns are the other axes, flattened in order (L of them). Element (f, l) lies at
+    ((l // NB) * F + f) * NB + l % NB, NB = View.panel. Buffers hold whole panels:
+    ceil(L / NB) * F * NB elements; lanes past L hold arbitrary values.
+    """
+
+    feature_axis: int | None = None
+
+    @property
+    def is_columns(self) -> bool:
+        """True for the panel layout."""
+        return self.feature_axis is not None
+
+    def __str__(self) -> str:
+        return "rows" if self.feature_axis is None else f"columns(axis {self.feature_axis})"
+
+
+ROWS = Layout()
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """Operand: a value read in a layout (a conversion is inserted where it differs)."""
+
+    value: str
+    layout: Layout = ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Out:
+    """Operand: a value made in a layout."""
+
+    value: str
+    layout: Layout = ROWS
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """Operand: a constant made at compile time. `key` shares it between plans and shapes.
+
+    By convention the key of packed weights is (value name, packing name, parameters...).
+    """
+
+    key: tuple[object, ...]
+    make: Callable[[], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Operand: an optional one that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Temp:
+    """Operand: a scratch buffer shared by all threads, live during this call only."""
+
+    nbytes: int
+
+
+Operand = In | Out | Const | Absent | Temp
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A native kernel for a node."""
+
+    kernel: str
+    """Name of the adapter in native/exec/ops."""
+    operands: tuple[Operand, ...]
+    params: tuple[Param, ...]
+    why: str = ""
+    owns_columns: bool = False
+    """Reads and writes only the panels it is given (units = whole panels)."""
+    panels: int = 0
+    """Number of panels when `owns_columns`."""
+    flops: int = 0
+    advisories: tuple[str, ...] = ()
+    in_place: tuple[int, int] | None = None
+    """(input operand, output operand): the output may take over the input's buffer."""
+    before: tuple[Choice, ...] = ()
+    """Calls to run first (they may make extra values through Out)."""
+
+
+@dataclass(frozen=True)
+class Alias:
+    """No kernel: `output` is the same bytes as `value`, both in the given layouts."""
+
+    value: str
+    output: str
+    value_layout: Layout
+    output_layout: Layout
+    why: str = "same bytes"
+
+
+class View(Protocol):
+    """What a lowering may look at."""
+
+    @property
+    def graph(self) -> Graph:
+        """The graph, with static shapes on every natively planned value."""
+    @property
+    def panel(self) -> int:
+        """Lanes of a panel (NB) on this instruction set."""
+    @property
+    def isa(self) -> str:
+        """portable, avx2, avx512 or avx512_vnni."""
+    @property
+    def threads(self) -> int:
+        """Threads of the runtime."""
+    def layout(self, value: str) -> Layout:
+        """The layout in which a value was made (ROWS for inputs and constants)."""
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Static shape of a value."""
+    def dtype(self, value: str) -> DType:
+        """Element type of a value."""
+    def constant(self, value: str) -> np.ndarray | None:
+        """The value's array when it is a compile-time constant."""
+
+
+Lowering = Callable[[Node, View], "Choice | Alias | str"]
