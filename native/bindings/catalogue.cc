@@ -1,0 +1,134 @@
+// The read-only kernel catalogue that the planner may see, and weight packing.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <tuple>
+
+#include "bindings/bindings.h"
+#include "exec/op.h"
+#include "kernels/conv/conv.h"
+#include "kernels/depthwise/depthwise.h"
+#include "kernels/layout/layout.h"
+#include "kernels/matmul/matmul.h"
+
+namespace colonnade::bindings {
+namespace {
+
+using kernels::ConvShape;
+
+// (row number, name, tile_rows)
+using RowChoice = std::tuple<int, std::string, int>;
+
+ConvShape conv_shape_from(const std::vector<int64_t>& v) {
+  if (v.size() != 16) throw nb::value_error("a convolution shape has 16 numbers");
+  return {v[0], v[1], v[2],  v[3],  v[4],  v[5],  v[6],  v[7],
+          v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15]};
+}
+
+template <typename Row>
+const Row& row_at(std::span<const Row> rows, int number) {
+  if (number < 0 || static_cast<size_t>(number) >= rows.size()) throw nb::index_error();
+  return rows[static_cast<size_t>(number)];
+}
+
+template <typename Row>
+int number_of(std::span<const Row> rows, const Row& row) {
+  return static_cast<int>(&row - rows.data());
+}
+
+RowChoice choose_matmul_row(const std::string& isa, int64_t m, int64_t k, int64_t l) {
+  const auto& row = kernels::choose_matmul(isa_from(isa), m, k, l);
+  return {number_of(kernels::matmul_rows(), row), row.name, row.tile_rows};
+}
+
+RowChoice choose_rows_matmul_row(const std::string& isa, int64_t l, int64_t m, int64_t k) {
+  const auto& row = kernels::choose_rows_matmul(isa_from(isa), l, m, k);
+  return {number_of(kernels::rows_matmul_rows(), row), row.name, row.tile_rows};
+}
+
+RowChoice choose_general_row(const std::string& isa, int64_t m, int64_t n, int64_t k) {
+  const auto& row = kernels::choose_general_matmul(isa_from(isa), m, n, k);
+  return {number_of(kernels::general_matmul_rows(), row), row.name, row.tile_rows};
+}
+
+RowChoice choose_conv_row(const std::string& isa, const std::vector<int64_t>& shape,
+                          bool transposed) {
+  const ConvShape s = conv_shape_from(shape);
+  const auto rows = transposed ? kernels::conv_transpose_rows() : kernels::conv_rows();
+  const auto& row = transposed ? kernels::choose_conv_transpose(isa_from(isa), s)
+                               : kernels::choose_conv(isa_from(isa), s);
+  return {number_of(rows, row), row.name, row.tile_rows};
+}
+
+RowChoice choose_depthwise_row(const std::string& isa, const std::vector<int64_t>& shape) {
+  const auto& row = kernels::choose_depthwise(isa_from(isa), conv_shape_from(shape));
+  return {number_of(kernels::depthwise_rows(), row), row.name, 1};
+}
+
+// w: [m, k] row-major, or [k, m] when `transposed`.
+NumpyFloats pack_matmul(int row, const FloatArray& w, int64_t m, int64_t k, bool transposed) {
+  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
+  NumpyFloats packed = make_floats(m * k);
+  kernels::pack_matmul_weights(w.data(), transposed ? 1 : k, transposed ? m : 1, m, k,
+                               row_at(kernels::matmul_rows(), row).tile_rows,
+                               static_cast<float*>(packed.data()));
+  return packed;
+}
+
+NumpyFloats pack_rows(int row, const FloatArray& w, int64_t m, int64_t k, bool transposed) {
+  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
+  const int32_t lanes = row_at(kernels::rows_matmul_rows(), row).tile_lanes;
+  NumpyFloats packed = make_floats(kernels::rows_packed_floats(m, k, lanes));
+  kernels::pack_rows_weights(w.data(), transposed ? 1 : k, transposed ? m : 1, m, k, lanes,
+                             static_cast<float*>(packed.data()));
+  return packed;
+}
+
+NumpyFloats pack_conv(int row, const FloatArray& w, const std::vector<int64_t>& shape,
+                      bool transposed) {
+  const ConvShape s = conv_shape_from(shape);
+  const int64_t count = transposed
+                            ? s.channels * (s.out_channels / s.group) * s.kernel_h * s.kernel_w
+                            : s.out_channels * (s.channels / s.group) * s.kernel_h * s.kernel_w;
+  if (static_cast<int64_t>(w.size()) != count) throw nb::value_error("weights do not fit the shape");
+  NumpyFloats packed = make_floats(count);
+  auto* out = static_cast<float*>(packed.data());
+  if (transposed) {
+    kernels::pack_conv_transpose_weights(w.data(), s, row_at(kernels::conv_transpose_rows(), row),
+                                         out);
+  } else {
+    kernels::pack_conv_weights(w.data(), s, row_at(kernels::conv_rows(), row), out);
+  }
+  return packed;
+}
+
+std::vector<std::string> op_names() {
+  std::vector<std::string> names;
+  for (const exec::Op* op : exec::all_ops()) names.emplace_back(op->name);
+  return names;
+}
+
+}  // namespace
+
+void bind_catalogue(nb::module_& m) {
+  m.def("op_names", &op_names, "Names of the adapters a Plan may call.");
+  m.def("panel_lanes", [](const std::string& isa) { return kernels::panel_lanes(isa_from(isa)); },
+        nb::arg("isa"), "Columns in one panel (NB).");
+  m.def("choose_matmul", &choose_matmul_row, nb::arg("isa"), nb::arg("m"), nb::arg("k"),
+        nb::arg("l"));
+  m.def("choose_rows_matmul", &choose_rows_matmul_row, nb::arg("isa"), nb::arg("l"), nb::arg("m"),
+        nb::arg("k"));
+  m.def("choose_general_matmul", &choose_general_row, nb::arg("isa"), nb::arg("m"), nb::arg("n"),
+        nb::arg("k"));
+  m.def("choose_conv", &choose_conv_row, nb::arg("isa"), nb::arg("shape"), nb::arg("transposed"));
+  m.def("choose_depthwise", &choose_depthwise_row, nb::arg("isa"), nb::arg("shape"));
+  m.def("pack_matmul", &pack_matmul, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
+        nb::arg("transposed"));
+  m.def("pack_rows", &pack_rows, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
+        nb::arg("transposed"));
+  m.def("pack_conv", &pack_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
+        nb::arg("transposed"));
+}
+
+}  // namespace colonnade::bindings

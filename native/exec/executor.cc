@@ -1,0 +1,209 @@
+#include "exec/executor.h"
+
+#include <chrono>
+#include <stdexcept>
+
+namespace colonnade::exec {
+namespace {
+
+// A thread takes its own share in this many bites, so that a late one can be helped.
+constexpr int64_t kBitesPerThread = 8;
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+int64_t share(int64_t units, int part, int parts) { return units * part / parts; }
+
+}  // namespace
+
+struct alignas(64) Cursor {
+  std::atomic<int64_t> next{0};
+};
+
+// What one run needs and the next one reuses.
+struct Executor::State {
+  runtime::Arena arena;
+  std::byte* scratch = nullptr;
+  std::vector<std::byte*> operands;       // Of all calls, in plan order.
+  std::vector<size_t> first_operand;      // Per call.
+  std::vector<Cursor> cursors;            // Per (step, thread).
+};
+
+struct Executor::Job {
+  Executor* executor;
+  State* state;
+  runtime::Barrier barrier;
+  std::atomic<bool> failed{false};
+  std::mutex result_mutex;
+  RunResult result;
+  std::vector<TraceEvent>* trace;
+};
+
+Executor::Executor(Plan plan, std::vector<const std::byte*> constants,
+                   std::shared_ptr<runtime::ThreadPool> pool)
+    : plan_(std::move(plan)), constants_(std::move(constants)), pool_(std::move(pool)) {
+  size_t calls = 0;
+  for (const Step& step : plan_.steps) {
+    first_call_.push_back(calls);
+    calls += step.calls.size();
+  }
+}
+
+Executor::~Executor() = default;
+
+RunResult Executor::run(std::span<const std::byte* const> inputs,
+                        std::span<std::byte* const> outputs, std::vector<TraceEvent>* trace) {
+  std::unique_ptr<State> state = take_state();
+  size_t slot = 0;
+  for (const Step& step : plan_.steps) {
+    for (const Call& call : step.calls) {
+      for (const int32_t number : call.operands) {
+        if (number >= 0) {
+          const Buffer& buffer = plan_.buffers[static_cast<size_t>(number)];
+          const auto index = static_cast<size_t>(buffer.index);
+          if (buffer.space == Space::input) {
+            // Kernels never write through an input operand.
+            state->operands[slot] = const_cast<std::byte*>(inputs[index]) + buffer.offset;
+          } else if (buffer.space == Space::output) {
+            state->operands[slot] = outputs[index] + buffer.offset;
+          }
+        }
+        ++slot;
+      }
+    }
+  }
+  for (Cursor& cursor : state->cursors) cursor.next.store(0, std::memory_order_relaxed);
+  Job job{this, state.get(), runtime::Barrier(pool_->num_threads()), {}, {}, {}, trace};
+  if (!pool_->try_run(&run_thread, &job)) {
+    Job alone{this, state.get(), runtime::Barrier(1), {}, {}, {}, trace};
+    run_thread(&alone, 0, 1);
+    give_back(std::move(state));
+    return alone.result;
+  }
+  give_back(std::move(state));
+  return job.result;
+}
+
+std::unique_ptr<Executor::State> Executor::take_state() {
+  {
+    std::lock_guard<std::mutex> lock(states_mutex_);
+    if (!states_.empty()) {
+      std::unique_ptr<State> state = std::move(states_.back());
+      states_.pop_back();
+      return state;
+    }
+  }
+  const auto threads = static_cast<size_t>(pool_->num_threads());
+  auto state = std::make_unique<State>();
+  const int64_t scratch = (plan_.scratch_bytes + 63) / 64 * 64;
+  const int64_t arena = (plan_.arena_bytes + 63) / 64 * 64;
+  // 64 bytes of slack on both sides: masked vector loads may point just outside a buffer.
+  if (!state->arena.reserve(arena + scratch * static_cast<int64_t>(threads) + 256)) {
+    throw std::bad_alloc();
+  }
+  std::byte* base = state->arena.data() + 128;
+  state->scratch = base + arena;
+  for (const Step& step : plan_.steps) {
+    for (const Call& call : step.calls) {
+      state->first_operand.push_back(state->operands.size());
+      for (const int32_t number : call.operands) {
+        std::byte* pointer = nullptr;
+        if (number >= 0) {
+          const Buffer& buffer = plan_.buffers[static_cast<size_t>(number)];
+          if (buffer.space == Space::arena) pointer = base + buffer.offset;
+          if (buffer.space == Space::constant) {
+            pointer = const_cast<std::byte*>(constants_[static_cast<size_t>(buffer.index)]) +
+                      buffer.offset;
+          }
+        }
+        state->operands.push_back(pointer);
+      }
+    }
+  }
+  state->cursors = std::vector<Cursor>(plan_.steps.size() * threads);
+  num_allocations_.fetch_add(1);
+  return state;
+}
+
+void Executor::give_back(std::unique_ptr<State> state) {
+  std::lock_guard<std::mutex> lock(states_mutex_);
+  states_.push_back(std::move(state));
+}
+
+void Executor::run_thread(void* context, int thread_idx, int num_threads) {
+  Job& job = *static_cast<Job*>(context);
+  Executor& self = *job.executor;
+  for (size_t step = 0; step < self.plan_.steps.size(); ++step) {
+    if (!job.failed.load(std::memory_order_relaxed)) {
+      self.run_step(job, step, thread_idx, num_threads);
+    }
+    job.barrier.wait();
+  }
+}
+
+void Executor::run_step(Job& job, size_t step_idx, int thread_idx, int num_threads) {
+  if (plan_.steps[step_idx].split == Split::columns) {
+    run_columns(job, step_idx, thread_idx, num_threads);
+  } else {
+    run_units(job, step_idx, thread_idx, num_threads);
+  }
+}
+
+// A thread works through its own share first, then helps the others with theirs.
+void Executor::run_units(Job& job, size_t step_idx, int thread_idx, int num_threads) {
+  const Step& step = plan_.steps[step_idx];
+  if (step.calls.empty()) return;
+  const int64_t units = step.calls[0].prepared.units;
+  const auto pool_threads = static_cast<size_t>(pool_->num_threads());
+  for (int turn = 0; turn < num_threads; ++turn) {
+    const int victim = (thread_idx + turn) % num_threads;
+    const int64_t first = share(units, victim, num_threads);
+    const int64_t count = share(units, victim + 1, num_threads) - first;
+    const int64_t bite = num_threads == 1 ? std::max<int64_t>(count, 1)
+                                          : std::max<int64_t>(1, count / kBitesPerThread);
+    std::atomic<int64_t>& next =
+        job.state->cursors[step_idx * pool_threads + static_cast<size_t>(victim)].next;
+    while (true) {
+      const int64_t begin = next.fetch_add(bite, std::memory_order_relaxed);
+      if (begin >= count) break;
+      run_call(job, step_idx, 0, thread_idx, first + begin,
+               first + std::min(begin + bite, count));
+    }
+  }
+}
+
+void Executor::run_columns(Job& job, size_t step_idx, int thread_idx, int num_threads) {
+  const Step& step = plan_.steps[step_idx];
+  const int64_t begin = share(step.panels, thread_idx, num_threads);
+  const int64_t end = share(step.panels, thread_idx + 1, num_threads);
+  if (begin == end) return;
+  for (size_t i = 0; i < step.calls.size(); ++i) {
+    const int64_t per_panel = step.calls[i].prepared.units_per_panel;
+    run_call(job, step_idx, i, thread_idx, begin * per_panel, end * per_panel);
+  }
+}
+
+void Executor::run_call(Job& job, size_t step_idx, size_t call_idx, int thread_idx, int64_t begin,
+                        int64_t end) {
+  const Call& call = plan_.steps[step_idx].calls[call_idx];
+  const size_t number = first_call_[step_idx] + call_idx;
+  const int64_t scratch = (plan_.scratch_bytes + 63) / 64 * 64;
+  const RunContext context{job.state->operands.data() + job.state->first_operand[number],
+                           job.state->scratch + scratch * thread_idx, begin, end};
+  const int64_t start = job.trace != nullptr ? now_ns() : 0;
+  const RunStatus status = call.op->run(call.prepared.params.get(), context);
+  if (status.code != RunCode::ok) {
+    std::lock_guard<std::mutex> lock(job.result_mutex);
+    if (!job.failed.exchange(true)) job.result = {status, call.label};
+  }
+  if (job.trace != nullptr) {
+    std::lock_guard<std::mutex> lock(job.result_mutex);
+    job.trace->push_back(
+        {static_cast<int32_t>(number), thread_idx, start, now_ns() - start});
+  }
+}
+
+}  // namespace colonnade::exec

@@ -1,0 +1,67 @@
+// Runs a decoded Plan. Thread safe: every concurrent run has its own arena; the pool serves one run
+// at a time and a run that finds it busy goes on alone.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "exec/plan.h"
+#include "runtime/arena.h"
+#include "runtime/thread_pool.h"
+
+namespace colonnade::exec {
+
+struct TraceEvent {
+  int32_t call;    // Number of the call in plan order.
+  int32_t thread;
+  int64_t start_ns;
+  int64_t duration_ns;
+};
+
+struct RunResult {
+  RunStatus status;
+  std::string label;  // The call that failed.
+};
+
+class Executor {
+ public:
+  // `constants` stay owned by the caller and must outlive the executor.
+  Executor(Plan plan, std::vector<const std::byte*> constants,
+           std::shared_ptr<runtime::ThreadPool> pool);
+  ~Executor();
+
+  const Plan& plan() const { return plan_; }
+  // Pointers in the order of the plan's inputs and outputs. `trace` may be null.
+  RunResult run(std::span<const std::byte* const> inputs, std::span<std::byte* const> outputs,
+                std::vector<TraceEvent>* trace);
+  // Arenas made so far: constant once every concurrent caller has run once.
+  int64_t num_allocations() const { return num_allocations_.load(); }
+
+ private:
+  struct State;
+  struct Job;
+
+  std::unique_ptr<State> take_state();
+  void give_back(std::unique_ptr<State> state);
+  static void run_thread(void* job, int thread_idx, int num_threads);
+  void run_step(Job& job, size_t step_idx, int thread_idx, int num_threads);
+  void run_units(Job& job, size_t step_idx, int thread_idx, int num_threads);
+  void run_columns(Job& job, size_t step_idx, int thread_idx, int num_threads);
+  void run_call(Job& job, size_t step_idx, size_t call_idx, int thread_idx, int64_t begin,
+                int64_t end);
+
+  Plan plan_;
+  std::vector<const std::byte*> constants_;
+  std::shared_ptr<runtime::ThreadPool> pool_;
+  std::vector<size_t> first_call_;  // Per step: number of its first call.
+  std::mutex states_mutex_;
+  std::vector<std::unique_ptr<State>> states_;
+  std::atomic<int64_t> num_allocations_{0};
+};
+
+}  // namespace colonnade::exec

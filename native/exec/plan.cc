@@ -1,0 +1,184 @@
+#include "exec/plan.h"
+
+#include <bit>
+#include <cstring>
+#include <string_view>
+
+namespace colonnade::exec {
+
+int64_t ParamReader::integer() {
+  if (next_ >= words_.size()) {
+    ok_ = false;
+    return 0;
+  }
+  return words_[next_++];
+}
+
+double ParamReader::real() { return std::bit_cast<double>(integer()); }
+
+std::span<const int64_t> ParamReader::list() {
+  const int64_t length = integer();
+  if (length < 0 || static_cast<uint64_t>(length) > words_.size() - next_) {
+    ok_ = false;
+    return {};
+  }
+  const auto items = words_.subspan(next_, static_cast<size_t>(length));
+  next_ += static_cast<size_t>(length);
+  return items;
+}
+
+namespace {
+
+constexpr int64_t kMagic = 0x434F4C4E;
+constexpr int64_t kVersion = 1;
+constexpr int64_t kSeq = 1;
+constexpr int64_t kParallel = 2;
+constexpr int kMaxDepth = 32;
+constexpr int64_t kMaxBytes = int64_t{1} << 46;
+
+class Decoder {
+ public:
+  Decoder(std::span<const int64_t> words, std::span<const int64_t> constant_bytes, Isa isa,
+          Plan& plan)
+      : reader_(words), constant_bytes_(constant_bytes), isa_(isa), plan_(plan) {}
+
+  // Start reading here.
+  std::string decode() {
+    if (reader_.integer() != kMagic) return "not a plan: wrong magic number";
+    const int64_t version = reader_.integer();
+    if (version != kVersion) return "plan version " + std::to_string(version) + ", expected 1";
+    plan_.arena_bytes = reader_.integer();
+    plan_.num_inputs = reader_.integer();
+    plan_.num_outputs = reader_.integer();
+    plan_.num_constants = reader_.integer();
+    if (plan_.arena_bytes < 0 || plan_.arena_bytes > kMaxBytes) return "arena size out of range";
+    if (plan_.num_constants != static_cast<int64_t>(constant_bytes_.size())) {
+      return "number of constants differs";
+    }
+    if (std::string error = decode_buffers(); !error.empty()) return error;
+    if (std::string error = decode_statement(0); !error.empty()) return error;
+    return reader_.at_end() && reader_.ok() ? "" : "plan is truncated or has words left over";
+  }
+
+ private:
+  std::string decode_buffers() {
+    const int64_t count = reader_.integer();
+    for (int64_t i = 0; i < count && reader_.ok(); ++i) {
+      Buffer buffer;
+      buffer.space = static_cast<Space>(reader_.integer());
+      buffer.index = reader_.integer();
+      buffer.offset = reader_.integer();
+      buffer.bytes = reader_.integer();
+      if (std::string error = check_buffer(buffer); !error.empty()) {
+        return "buffer " + std::to_string(i) + ": " + error;
+      }
+      plan_.buffers.push_back(buffer);
+    }
+    return reader_.ok() ? "" : "plan is truncated in its buffers";
+  }
+
+  std::string check_buffer(const Buffer& b) const {
+    const auto within = [&](int64_t count) { return b.index >= 0 && b.index < count; };
+    if (b.bytes < 0 || b.bytes > kMaxBytes || b.offset < 0) return "size out of range";
+    switch (b.space) {
+      case Space::arena:
+        return b.offset % 64 == 0 && b.offset + b.bytes <= plan_.arena_bytes ? ""
+                                                                             : "outside the arena";
+      case Space::constant:
+        if (!within(plan_.num_constants)) return "no such constant";
+        return b.bytes <= constant_bytes_[static_cast<size_t>(b.index)] ? ""
+                                                                         : "larger than its constant";
+      case Space::input:
+        return within(plan_.num_inputs) ? "" : "no such input";
+      case Space::output:
+        return within(plan_.num_outputs) ? "" : "no such output";
+    }
+    return "unknown space";
+  }
+
+  std::string decode_statement(int depth) {
+    if (depth > kMaxDepth) return "statements are nested too deep";
+    const int64_t kind = reader_.integer();
+    if (kind == kParallel) return decode_parallel();
+    if (kind != kSeq) return "unknown statement";
+    const int64_t count = reader_.integer();
+    for (int64_t i = 0; i < count && reader_.ok(); ++i) {
+      if (std::string error = decode_statement(depth + 1); !error.empty()) return error;
+    }
+    return reader_.ok() ? "" : "plan is truncated in its statements";
+  }
+
+  std::string decode_parallel() {
+    Step step;
+    step.split = static_cast<Split>(reader_.integer());
+    step.panels = reader_.integer();
+    const int64_t count = reader_.integer();
+    for (int64_t i = 0; i < count && reader_.ok(); ++i) {
+      Call call;
+      if (std::string error = decode_call(call); !error.empty()) {
+        return "call '" + call.label + "': " + error;
+      }
+      if (step.split == Split::columns && !owns_columns(call, step.panels)) {
+        return "call '" + call.label + "' cannot be split by columns";
+      }
+      step.calls.push_back(std::move(call));
+    }
+    if (!reader_.ok()) return "plan is truncated in its calls";
+    if (step.split == Split::units && step.calls.size() > 1) return "units split takes one call";
+    plan_.steps.push_back(std::move(step));
+    return "";
+  }
+
+  static bool owns_columns(const Call& call, int64_t panels) {
+    return call.prepared.units_per_panel > 0 &&
+           call.prepared.units == panels * call.prepared.units_per_panel;
+  }
+
+  std::string decode_call(Call& call) {
+    const std::string kernel = decode_text();
+    call.label = decode_text();
+    call.op = find_op(kernel);
+    if (call.op == nullptr) return "unknown kernel '" + kernel + "'";
+    std::vector<OperandInfo> infos;
+    for (const int64_t number : reader_.list()) {
+      if (number < -1 || number >= static_cast<int64_t>(plan_.buffers.size())) {
+        return "operand out of range";
+      }
+      call.operands.push_back(static_cast<int32_t>(number));
+      infos.push_back({number < 0 ? -1 : plan_.buffers[static_cast<size_t>(number)].bytes});
+    }
+    ParamReader params(reader_.list());
+    PrepareContext context{params, infos, isa_};
+    if (std::string error = call.op->prepare(context, call.prepared); !error.empty()) return error;
+    if (!params.ok() || !params.at_end()) return "wrong number of parameters";
+    plan_.scratch_bytes = std::max(plan_.scratch_bytes, call.prepared.scratch_bytes);
+    return "";
+  }
+
+  std::string decode_text() {
+    const int64_t length = reader_.integer();
+    if (length < 0 || length > (1 << 20)) return "";
+    std::string text;
+    for (int64_t done = 0; done < length; done += 8) {
+      const int64_t word = reader_.integer();
+      char bytes[8];
+      std::memcpy(bytes, &word, 8);
+      text.append(bytes, static_cast<size_t>(std::min<int64_t>(8, length - done)));
+    }
+    return text;
+  }
+
+  ParamReader reader_;
+  std::span<const int64_t> constant_bytes_;
+  Isa isa_;
+  Plan& plan_;
+};
+
+}  // namespace
+
+std::string decode_plan(std::span<const int64_t> words, std::span<const int64_t> constant_bytes,
+                        Isa isa, Plan& plan) {
+  return Decoder(words, constant_bytes, isa, plan).decode();
+}
+
+}  // namespace colonnade::exec

@@ -1,0 +1,124 @@
+#include "runtime/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <chrono>
+
+namespace colonnade::runtime {
+namespace {
+
+// Long enough to bridge the gap between two runs of a busy engine, short enough not to be seen.
+constexpr auto kSpinTime = std::chrono::microseconds(200);
+constexpr int kBarrierSpins = 4096;
+constexpr int kSpinsPerClockRead = 64;
+
+void pin_to(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  // Refused under some sandboxes: the thread then floats, which is only slower.
+  (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+}
+
+}  // namespace
+
+void spin_pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+ThreadPool::ThreadPool(int num_threads, std::vector<int> cpus)
+    : num_threads_(num_threads), cpus_(std::move(cpus)) {}
+
+ThreadPool::~ThreadPool() {
+  if (is_forked()) {
+    // The threads live in the parent; joining them here would wait for ever.
+    for (std::thread& worker : workers_) worker.detach();
+    return;
+  }
+  {
+    std::lock_guard<std::mutex> lock(sleep_mutex_);
+    stop_.store(true, std::memory_order_release);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+bool ThreadPool::is_forked() const { return owner_pid_ != 0 && owner_pid_ != getpid(); }
+
+void ThreadPool::start() {
+  owner_pid_ = getpid();
+  for (int t = 1; t < num_threads_; ++t) workers_.emplace_back([this, t] { work(t); });
+}
+
+bool ThreadPool::try_run(Job job, void* context) {
+  if (num_threads_ == 1) {
+    job(context, 0, 1);
+    return true;
+  }
+  std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
+  if (!busy.owns_lock()) return false;
+  if (workers_.empty()) start();
+  job_ = job;
+  context_ = context;
+  running_.store(num_threads_ - 1, std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+    std::lock_guard<std::mutex> lock(sleep_mutex_);
+    wake_.notify_all();
+  }
+  job(context, 0, num_threads_);
+  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
+    spins < kBarrierSpins ? spin_pause() : static_cast<void>(sched_yield());
+  }
+  return true;
+}
+
+void ThreadPool::work(int thread_idx) {
+  if (static_cast<size_t>(thread_idx) < cpus_.size()) pin_to(cpus_[thread_idx]);
+  uint64_t seen = 0;
+  while (wait_for_job(seen)) {
+    seen = generation_.load(std::memory_order_acquire);
+    job_(context_, thread_idx, num_threads_);
+    running_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+// Spins for kSpinTime, then sleeps. False when the pool stops.
+bool ThreadPool::wait_for_job(uint64_t seen) {
+  const auto ready = [&] {
+    return generation_.load(std::memory_order_seq_cst) != seen ||
+           stop_.load(std::memory_order_acquire);
+  };
+  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+  while (!ready() && std::chrono::steady_clock::now() < deadline) {
+    for (int i = 0; i < kSpinsPerClockRead && !ready(); ++i) spin_pause();
+  }
+  if (!ready()) {
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    std::unique_lock<std::mutex> lock(sleep_mutex_);
+    wake_.wait(lock, ready);
+    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+  return !stop_.load(std::memory_order_acquire);
+}
+
+void Barrier::wait() {
+  if (num_threads_ == 1) return;
+  const uint32_t phase = phase_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == num_threads_ - 1) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
+    spins < kBarrierSpins ? spin_pause() : static_cast<void>(sched_yield());
+  }
+}
+
+}  // namespace colonnade::runtime
