@@ -1,0 +1,374 @@
+"""Build a Program from a Graph with static shapes: native Plans and fallback regions in turn.
+
+Start reading at `build_program`: decide every node, split the graph into regions, plan each native
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from colonnade.ir import DType, Graph, Node, is_static, num_elements
+from colonnade.ir.graph import captures
+from colonnade.planner.choice import ROWS, Alias, Choice, Const, Temp
+from colonnade.planner.memory import Lifetime, peak_live_bytes, place_buffers
+from colonnade.planner.plan import Buffer, Call, ParallelFor, Plan, Seq, Space, Split
+from colonnade.planner.select import (
+    Decision,
+    GraphView,
+    NodeRecord,
+    Selected,
+    Selection,
+    Selector,
+    Storage,
+    Target,
+    decide,
+)
+
+PackConstant = Callable[[Const], np.ndarray]
+"""Returns the packed array of a Const, the same object for the same key."""
+
+
+@dataclass(frozen=True)
+class NativeRegion:
+    """A plan, with the values it reads and makes in the order of its inputs and outputs."""
+
+    plan: Plan
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class FallbackRegion:
+    """Nodes for ONNX Runtime, with the values they read and make."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+Region = NativeRegion | FallbackRegion
+
+
+@dataclass(frozen=True)
+class Program:
+    """Regions in order, and what `explain` says of every node."""
+
+    graph: Graph
+    regions: tuple[Region, ...]
+    records: tuple[NodeRecord, ...]
+
+
+def build_program(graph: Graph, target: Target, pack: PackConstant) -> Program:
+    """Plan a specialised graph for a target."""
+    regions: list[Region] = []
+    records: list[NodeRecord] = []
+    for nodes, is_native in split_regions(graph, _decide_all(graph, target)):
+        inputs, outputs = _border(graph, nodes)
+        if is_native:
+            region, made = _build_native(graph, nodes, inputs, outputs, target, pack)
+            regions.append(region)
+            records += made
+        else:
+            regions.append(FallbackRegion(tuple(nodes), inputs, outputs))
+            records += [_fallback_record(graph, node, target) for node in nodes]
+    return Program(graph, tuple(regions), tuple(records))
+
+
+def _decide_all(graph: Graph, target: Target) -> dict[int, Decision]:
+    """A first decision for each node, without knowing layouts: native or not."""
+    view = GraphView(graph, target, {})
+    return {id(node): _decide(node, view) for node in graph.nodes}
+
+
+def _decide(node: Node, view: GraphView) -> Decision:
+    decision = decide(node, view)
+    if isinstance(decision, str) and _is_empty(node, view):
+        return Alias(node.outputs[0], node.outputs[0], ROWS, ROWS, "no elements")
+    return decision
+
+
+def _is_empty(node: Node, view: GraphView) -> bool:
+    shapes = [view.graph.shape(out) for out in node.outputs if out]
+    return bool(shapes) and all(is_static(s) and num_elements(s) == 0 for s in shapes)
+
+
+def split_regions(
+    graph: Graph, decisions: Mapping[int, Decision]
+) -> list[tuple[list[Node], bool]]:
+    """Maximal regions of native and of fallback nodes, in an order that runs.
+
+    Takes every ready native node, then every ready fallback node, and so on.
+    """
+    missing = {id(node): 0 for node in graph.nodes}
+    readers: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for value in {*node.inputs, *captures(node)}:
+            if value in graph.producer:
+                missing[id(node)] += 1
+                readers.setdefault(value, []).append(node)
+    ready: dict[bool, list[Node]] = {True: [], False: []}
+    native = {id(n): not isinstance(decisions[id(n)], str) for n in graph.nodes}
+    for node in graph.nodes:
+        if missing[id(node)] == 0:
+            ready[native[id(node)]].append(node)
+    regions: list[tuple[list[Node], bool]] = []
+    kind = True
+    while ready[True] or ready[False]:
+        region = _drain(ready, kind, native, missing, readers)
+        if region:
+            regions.append((region, kind))
+        kind = not kind
+    return regions
+
+
+def _drain(
+    ready: dict[bool, list[Node]],
+    kind: bool,
+    native: Mapping[int, bool],
+    missing: dict[int, int],
+    readers: Mapping[str, list[Node]],
+) -> list[Node]:
+    region: list[Node] = []
+    queue = ready[kind]
+    while queue:
+        node = queue.pop(0)
+        region.append(node)
+        for value in filter(None, node.outputs):
+            for reader in readers.get(value, ()):
+                missing[id(reader)] -= 1
+                if missing[id(reader)] == 0:
+                    ready[native[id(reader)]].append(reader)
+    return region
+
+
+def _border(graph: Graph, nodes: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Values that a region reads from outside, and makes for outside."""
+    made = {out for node in nodes for out in node.outputs if out}
+    inside = {id(node) for node in nodes}
+    inputs = {
+        value: None
+        for node in nodes
+        for value in (*node.inputs, *captures(node))
+        if value and value not in made and value not in graph.constants
+    }
+    outputs = {
+        out: None
+        for node in nodes
+        for out in node.outputs
+        if out
+        and (
+            out in graph.outputs
+            or any(id(reader) not in inside for reader in graph.consumers.get(out, ()))
+        )
+    }
+    return tuple(inputs), tuple(outputs)
+
+
+def _fallback_record(graph: Graph, node: Node, target: Target) -> NodeRecord:
+    reason = decide(node, GraphView(graph, target, {}))
+    nbytes = 0
+    for out in filter(None, node.outputs):
+        shape = graph.shape(out)
+        if is_static(shape) and graph.dtype(out) is not DType.OTHER:
+            nbytes += num_elements(shape) * max(graph.dtype(out).itemsize, 1)
+    return NodeRecord(node.name, node.op, "onnxruntime", "fallback", str(reason), "rows", nbytes)
+
+
+def _build_native(
+    graph: Graph,
+    nodes: Sequence[Node],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    target: Target,
+    pack: PackConstant,
+) -> tuple[NativeRegion, list[NodeRecord]]:
+    selector = Selector(graph, target, {})
+    for node in nodes:
+        decision = _decide(node, selector.view)
+        if isinstance(decision, Alias) and decision.value == decision.output:
+            selector.add_empty(node)
+        else:
+            assert not isinstance(decision, str), f"{node}: {decision}"
+            selector.add(node, decision)
+    storages = [selector.require(value) for value in outputs]
+    selection = selector.selection
+    _merge_in_place(selection, storages)
+    plan, peak = _place(graph, selection, inputs, outputs, storages, target, pack)
+    return NativeRegion(plan, inputs, outputs, peak), selection.records
+
+
+def _merge_in_place(selection: Selection, outputs: Sequence[int]) -> None:
+    """Let an output take over the buffer of an input that dies in the same call."""
+    last_use: dict[int, int] = {}
+    for i, call in enumerate(selection.calls):
+        for operand in call.operands:
+            if isinstance(operand, int):
+                last_use[operand] = i
+    kept = set(outputs)
+    merged: dict[int, int] = {}
+    for i, call in enumerate(selection.calls):
+        operands = tuple(merged.get(o, o) if isinstance(o, int) else o for o in call.operands)
+        selection.calls[i] = call = replace(
+            call, operands=operands, writes=frozenset(merged.get(o, o) for o in call.writes)
+        )
+        if call.choice.in_place is None:
+            continue
+        source, target = (operands[k] for k in call.choice.in_place)
+        if not isinstance(source, int) or not isinstance(target, int) or target in kept:
+            continue
+        is_free = last_use.get(source) == i and source not in kept
+        same = selection.storages[source].nbytes == selection.storages[target].nbytes
+        if is_free and same and selection.storages[source].origin == "arena":
+            merged[target] = source
+            last_use[source] = last_use.get(target, i)
+            operands = tuple(source if o == target else o for o in operands)
+            selection.calls[i] = replace(call, operands=operands, writes=frozenset({source}))
+
+
+def _place(
+    graph: Graph,
+    selection: Selection,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    output_storages: Sequence[int],
+    target: Target,
+    pack: PackConstant,
+) -> tuple[Plan, int]:
+    builder = _PlanBuilder(graph, selection, inputs, pack)
+    builder.assign_outputs(output_storages)
+    builder.place_arena()
+    steps = tuple(
+        ParallelFor((builder.call(i, selected),), Split.UNITS)
+        for i, selected in enumerate(selection.calls)
+    )
+    copies = tuple(ParallelFor((call,), Split.UNITS) for call in builder.copies())
+    plan = Plan(
+        tuple(builder.buffers), tuple(builder.constants), len(inputs), len(outputs),
+        builder.arena_bytes, Seq((*steps, *copies)), target.isa,
+    )  # fmt: skip
+    return plan, builder.peak_bytes
+
+
+class _PlanBuilder:
+    """Turns storages into buffers: inputs, outputs, constants and places in the arena."""
+
+    def __init__(
+        self, graph: Graph, selection: Selection, inputs: tuple[str, ...], pack: PackConstant
+    ) -> None:
+        self.buffers: list[Buffer] = []
+        self.constants: list[np.ndarray] = []
+        self.arena_bytes = 0
+        self.peak_bytes = 0
+        self._graph = graph
+        self._selection = selection
+        self._inputs = {value: i for i, value in enumerate(inputs)}
+        self._pack = pack
+        self._buffer_of: dict[int, int] = {}
+        self._temp_buffer: dict[int, int] = {}
+        self._constant_numbers: dict[int, int] = {}
+        self._copies: list[tuple[int, int]] = []
+
+    def assign_outputs(self, storages: Sequence[int]) -> None:
+        """A storage is written straight into an output; a second output of it is copied."""
+        for number, storage in enumerate(storages):
+            held = self._selection.storages[storage]
+            buffer = self._add(Buffer(Space.OUTPUT, held.nbytes, index=number))
+            if held.origin == "arena" and storage not in self._buffer_of:
+                self._buffer_of[storage] = buffer
+            else:
+                self._copies.append((storage, buffer))
+
+    def place_arena(self) -> None:
+        """Lifetimes in calls; temporaries live in one."""
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        lives: list[Lifetime] = []
+        owners: list[tuple[str, int]] = []
+        for i, call in enumerate(self._selection.calls):
+            for operand in call.operands:
+                if isinstance(operand, int):
+                    first.setdefault(operand, i)
+                    last[operand] = i
+                elif isinstance(operand, Temp):
+                    lives.append(Lifetime(operand.nbytes, i, i))
+                    owners.append(("temp", i))
+        for storage, begin in first.items():
+            if storage in self._buffer_of or self._selection.storages[storage].origin != "arena":
+                continue
+            lives.append(
+                Lifetime(self._selection.storages[storage].nbytes, begin, last[storage])
+            )
+            owners.append(("storage", storage))
+        offsets, self.arena_bytes = place_buffers(lives)
+        self.peak_bytes = peak_live_bytes(lives)
+        for (kind, number), life, offset in zip(owners, lives, offsets, strict=True):
+            buffer = self._add(Buffer(Space.ARENA, life.nbytes, offset=offset))
+            (self._temp_buffer if kind == "temp" else self._buffer_of)[number] = buffer
+
+    def call(self, number: int, selected: Selected) -> Call:
+        """The plan's call for a selected one."""
+        operands = tuple(self._operand(number, operand) for operand in selected.operands)
+        return Call(selected.choice.kernel, operands, selected.choice.params, selected.label)
+
+    def copies(self) -> list[Call]:
+        """Calls that fill outputs which share another one's storage, or are inputs themselves."""
+        calls = []
+        for storage, buffer in self._copies:
+            nbytes = self._selection.storages[storage].nbytes
+            if nbytes:
+                source = self._storage_buffer(storage)
+                calls.append(Call("copy", (source, buffer), (nbytes,), "output"))
+        return calls
+
+    def _operand(self, number: int, operand: int | Const | Temp | None) -> int:
+        if operand is None:
+            return -1
+        if isinstance(operand, Temp):
+            return self._temp_buffer[number]
+        if isinstance(operand, Const):
+            return self._constant(self._pack(operand))
+        return self._storage_buffer(operand)
+
+    def _storage_buffer(self, storage: int) -> int:
+        if storage not in self._buffer_of:
+            held = self._selection.storages[storage]
+            self._buffer_of[storage] = self._outside(held)
+        return self._buffer_of[storage]
+
+    def _outside(self, held: Storage) -> int:
+        if held.origin == "constant":
+            value = held.value
+            array = self._graph.constants[value]
+            make = Const((value, "rows"), lambda: np.ascontiguousarray(array))
+            return self._constant(self._pack(make))
+        if held.origin == "input":
+            return self._add(Buffer(Space.INPUT, held.nbytes, index=self._inputs[held.value]))
+        return self._add(Buffer(Space.ARENA, 0))
+
+    def _constant(self, array: np.ndarray) -> int:
+        if id(array) not in self._constant_numbers:
+            self.constants.append(array)
+            buffer = Buffer(Space.CONSTANT, array.nbytes, index=len(self.constants) - 1)
+            self._constant_numbers[id(array)] = self._add(buffer)
+        return self._constant_numbers[id(array)]
+
+    def _add(self, buffer: Buffer) -> int:
+        self.buffers.append(buffer)
+        return len(self.buffers) - 1
+
+
+__all__ = [
+    "Choice",
+    "FallbackRegion",
+    "NativeRegion",
+    "PackConstant",
+    "Program",
+    "Region",
+    "build_program",
+    "split_regions",
+]

@@ -1,0 +1,203 @@
+"""Matrix products: constant weights in columns or rows, and products of two activations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from colonnade import _core
+from colonnade.ir import DType, Node, Program
+from colonnade.planner.choice import (
+    ROWS,
+    Absent,
+    Choice,
+    Const,
+    In,
+    Layout,
+    Lowering,
+    Operand,
+    Out,
+    View,
+)
+from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
+from colonnade.planner.lower.program import lower_program
+from colonnade.planner.split import choose_blocks
+
+COLUMNS_MIN = 16
+"""Columns below which a panel would be mostly empty: the product then runs on rows."""
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A constant [M, K] matrix, or [K, M] when `transposed`, times `alpha`."""
+
+    name: str
+    array: np.ndarray
+    transposed: bool
+    alpha: float = 1.0
+
+    @property
+    def m(self) -> int:
+        return self.array.shape[1 if self.transposed else 0]
+
+    @property
+    def k(self) -> int:
+        return self.array.shape[0 if self.transposed else 1]
+
+    def scaled(self) -> np.ndarray:
+        array = self.array if self.alpha == 1.0 else self.array * np.float32(self.alpha)
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def lower_matmul(node: Node, view: View) -> Choice | str:
+    """MatMul and colonnade.Linear."""
+    x, w = node.inputs[0], node.inputs[1]
+    if view.dtype(x) is not DType.FLOAT32:
+        return f"element type {view.dtype(x).value}"
+    if 0 in view.shape(x) or 0 in view.shape(w):
+        return "no elements"
+    array = view.constant(w)
+    if array is not None and array.ndim == 2 and len(view.shape(x)) >= 2:
+        bias = node.inputs[2] if len(node.inputs) > 2 else ""
+        return _lower_linear(node, view, x, _Weights(w, array, True), bias, node.inputs[3:])
+    if node.domain:
+        return "weights are not constant"
+    return _lower_general(node, view)
+
+
+def lower_gemm(node: Node, view: View) -> Choice | str:
+    """Gemm with constant B and a constant or absent C; others as a general product."""
+    a, b = node.inputs[0], node.inputs[1]
+    if view.dtype(a) is not DType.FLOAT32:
+        return f"element type {view.dtype(a).value}"
+    if 0 in view.shape(a) or 0 in view.shape(b):
+        return "no elements"
+    alpha, beta = float(cast(float, node.attrs.get("alpha", 1.0))), node.attrs.get("beta", 1.0)
+    c = node.inputs[2] if len(node.inputs) > 2 else ""
+    array, bias = view.constant(b), view.constant(c) if c else None
+    if array is None or node.attrs.get("transA", 0) or (c and bias is None):
+        return "Gemm with activations as weights, transposed or with a computed C"
+    weights = _Weights(b, array, not node.attrs.get("transB", 0), alpha)
+    if not c or beta == 0.0:
+        return _lower_linear(node, view, a, weights, "", ())
+    assert bias is not None
+    if bias.shape not in ((weights.m,), (1, weights.m)) or beta != 1.0:
+        return f"C of shape {list(bias.shape)} with beta {beta}"
+    return _lower_linear(node, view, a, weights, c, ())
+
+
+def _lower_linear(
+    node: Node, view: View, x: str, w: _Weights, bias: str, extras: tuple[str, ...]
+) -> Choice | str:
+    if bias and view.constant(bias) is None:
+        return "bias is not constant"
+    shape, y = view.shape(x), node.outputs[0]
+    columns = math.prod(shape[:-1])
+    program = cast(Program, node.attrs.get("epilogue", Program(1)))
+    flops = 2 * columns * w.m * w.k
+    if columns < COLUMNS_MIN:
+        return _on_rows(node, view, x, w, bias, columns, program, extras, flops)
+    layout = Layout(len(shape) - 1)
+    epilogue = (
+        lower_epilogue(program, extras, view.shape(y), layout, view)
+        if program.instructions
+        else NO_EPILOGUE
+    )
+    if isinstance(epilogue, str):
+        return epilogue
+    row, name, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
+    panels = -(-columns // view.panel)
+    blocks = choose_blocks(panels, -(-w.m // tile), view.threads)
+    key = (w.name, "matmul", row, w.transposed, w.alpha)
+    packed = Const(key, lambda: _core.pack_matmul(row, w.scaled(), w.m, w.k, w.transposed))
+    operands: tuple[Operand, ...] = (
+        In(x, layout), packed, _bias(bias, view), epilogue.residual, Out(y, layout),
+        *epilogue.extras,
+    )  # fmt: skip
+    params = (row, w.m, w.k, columns, blocks, epilogue.lo, epilogue.hi, *epilogue.params)
+    why = f"{name}, {w.k} to {w.m} features" + (f", then {epilogue.what}" if epilogue.what else "")
+    return Choice(
+        "matmul_columns", operands, params, why, owns_columns=blocks == 1, panels=panels,
+        flops=flops,
+    )  # fmt: skip
+
+
+def _on_rows(
+    node: Node,
+    view: View,
+    x: str,
+    w: _Weights,
+    bias: str,
+    columns: int,
+    program: Program,
+    extras: tuple[str, ...],
+    flops: int,
+) -> Choice | str:
+    y = node.outputs[0]
+    row, name, _ = _core.choose_rows_matmul(view.isa, columns, w.m, w.k)
+    key = (w.name, "rows", row, w.transposed, w.alpha)
+    packed = Const(key, lambda: _core.pack_rows(row, w.scaled(), w.m, w.k, w.transposed))
+    blocks = min(8 * view.threads, -(-w.m // 64))
+    product = Choice(
+        "matmul_rows",
+        (In(x), packed, _bias(bias, view), Out(y)),
+        (row, columns, w.m, w.k, -math.inf, math.inf, blocks),
+        f"{name}, {w.k} to {w.m} features, few columns",
+        flops=flops,
+    )
+    if not program.instructions:
+        return product
+    rest = lower_program(program, (y, *extras), y, ROWS, view)
+    if isinstance(rest, str):
+        return rest
+    return Choice(
+        rest.kernel, rest.operands, rest.params, f"{product.why}, then {program}",
+        flops=flops, before=(product,), in_place=rest.in_place,
+    )  # fmt: skip
+
+
+def _bias(bias: str, view: View) -> Operand:
+    if not bias:
+        return Absent()
+    array = view.constant(bias)
+    assert array is not None
+    flat = array
+    return Const(
+        (bias, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32)
+    )
+
+
+def _lower_general(node: Node, view: View) -> Choice | str:
+    a_shape, b_shape = view.shape(node.inputs[0]), view.shape(node.inputs[1])
+    if not a_shape or not b_shape:
+        return "a scalar operand"
+    a_full = a_shape if len(a_shape) > 1 else (1, *a_shape)
+    b_full = b_shape if len(b_shape) > 1 else (*b_shape, 1)
+    m, k, n = a_full[-2], a_full[-1], b_full[-1]
+    batch = np.broadcast_shapes(a_full[:-2], b_full[:-2])
+    row, name, _ = _core.choose_general_matmul(view.isa, m, n, k)
+    params = (
+        row, m, n, k, 1.0, k, 1, n, 1,
+        _batch_offsets(a_full, batch), _batch_offsets(b_full, batch),
+    )  # fmt: skip
+    operands = (In(node.inputs[0]), In(node.inputs[1]), Out(node.outputs[0]))
+    flops = 2 * math.prod(batch) * m * n * k
+    return Choice("matmul_general", operands, params, f"{name}, two activations", flops=flops)
+
+
+def _batch_offsets(full: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
+    """Offset in elements of each broadcast batch item's matrix."""
+    size = full[-2] * full[-1]
+    own = full[:-2]
+    numbers = np.arange(math.prod(own), dtype=np.int64).reshape(own) * size
+    return tuple(int(offset) for offset in np.broadcast_to(numbers, batch).ravel())
+
+
+LOWERINGS: dict[tuple[str, str], Lowering] = {
+    ("", "MatMul"): lower_matmul,
+    ("", "Gemm"): lower_gemm,
+    ("colonnade", "Linear"): lower_matmul,
+}

@@ -1,0 +1,275 @@
+"""Choose a kernel and a layout for every node, and put in the layout conversions.
+
+The result is a flat list of Selected calls on storages; `build.py` places them in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from colonnade.ir import DType, Graph, Node, is_static, num_elements
+from colonnade.planner.choice import (
+    ROWS,
+    Absent,
+    Alias,
+    Choice,
+    Const,
+    In,
+    Layout,
+    Out,
+    Temp,
+)
+from colonnade.planner.lower import LOWERINGS
+
+
+@dataclass(frozen=True)
+class Target:
+    """The machine that a plan is made for."""
+
+    isa: str
+    panel: int
+    threads: int
+    l1d_bytes: int
+    l2_bytes: int
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """The View that lowerings see (see choice.View)."""
+
+    graph: Graph
+    target: Target
+    layouts: dict[str, Layout]
+
+    @property
+    def panel(self) -> int:
+        """Lanes of a panel."""
+        return self.target.panel
+
+    @property
+    def isa(self) -> str:
+        """Instruction set of the target."""
+        return self.target.isa
+
+    @property
+    def threads(self) -> int:
+        """Threads of the runtime."""
+        return self.target.threads
+
+    def layout(self, value: str) -> Layout:
+        """The layout in which a value was made."""
+        return self.layouts.get(value, ROWS)
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Static shape of a value."""
+        shape = self.graph.shape(value)
+        assert is_static(shape), f"{value} has no static shape"
+        return shape
+
+    def dtype(self, value: str) -> DType:
+        """Element type of a value."""
+        return self.graph.dtype(value)
+
+    def constant(self, value: str) -> np.ndarray | None:
+        """The value's array when it is a constant."""
+        return self.graph.constants.get(value)
+
+
+Decision = Choice | Alias | str
+
+
+def decide(node: Node, view: GraphView) -> Decision:
+    """The first lowering that takes the node, or the reasons why none does."""
+    lowerings = LOWERINGS.get((node.domain, node.op), ())
+    if not lowerings:
+        return f"no native kernel for {node.op}"
+    if reason := _unplannable(node, view):
+        return reason
+    reasons: list[str] = []
+    for lowering in lowerings:
+        decision = lowering(node, view)
+        if not isinstance(decision, str):
+            return decision
+        reasons.append(decision)
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _unplannable(node: Node, view: GraphView) -> str:
+    for value in (*node.inputs, *node.outputs):
+        if value and not is_static(view.graph.shape(value)):
+            return f"the shape of {value!r} is only known at run time"
+    for value in (*node.inputs, *node.outputs):
+        if value and view.dtype(value) in (DType.STRING, DType.OTHER, DType.BFLOAT16):
+            return f"{value!r} has element type {view.dtype(value).value}"
+    return ""
+
+
+@dataclass
+class Storage:
+    """Bytes that one or more values share."""
+
+    nbytes: int
+    origin: str = "arena"
+    """arena, input or constant."""
+    value: str = ""
+    """The graph input or constant that it holds, when origin says so."""
+
+
+@dataclass(frozen=True)
+class Selected:
+    """A kernel call on storages: numbers into Selection.storages; Const and Temp stay as they are."""
+
+    choice: Choice
+    operands: tuple[int | Const | Temp | None, ...]
+    writes: frozenset[int]
+    label: str
+    op: str
+
+
+@dataclass
+class NodeRecord:
+    """What `explain` says of a node."""
+
+    name: str
+    op: str
+    runtime: str
+    kernel: str
+    why: str
+    layout: str
+    nbytes: int
+    flops: int = 0
+    advisories: tuple[str, ...] = ()
+
+
+@dataclass
+class Selection:
+    """Calls in order, and where every value is."""
+
+    storages: list[Storage] = field(default_factory=list)
+    calls: list[Selected] = field(default_factory=list)
+    places: dict[tuple[str, Layout], int] = field(default_factory=dict)
+    records: list[NodeRecord] = field(default_factory=list)
+
+
+class Selector:
+    """Selects kernels for the nodes of one native region, in order."""
+
+    def __init__(self, graph: Graph, target: Target, layouts: dict[str, Layout]) -> None:
+        self.view = GraphView(graph, target, layouts)
+        self.selection = Selection()
+
+    def add(self, node: Node, decision: Choice | Alias) -> None:
+        """Append the node's calls."""
+        label = node.name or node.outputs[0]
+        if isinstance(decision, Alias):
+            self._add_alias(decision)
+        else:
+            for choice in (*decision.before, decision):
+                self._add_choice(choice, label, node.op)
+        self.selection.records.append(self._record(node, decision))
+
+    def add_empty(self, node: Node) -> None:
+        """A node whose outputs have no elements needs no call."""
+        for out in filter(None, node.outputs):
+            self._place(out, ROWS)
+        self.selection.records.append(
+            NodeRecord(node.name, node.op, "native", "none", "no elements", str(ROWS), 0)
+        )
+
+    def require(self, value: str, layout: Layout = ROWS) -> int:
+        """The storage that holds the value in the layout; converts when needed."""
+        places = self.selection.places
+        if (value, layout) in places:
+            return places[(value, layout)]
+        source = next((known for name, known in places if name == value), None)
+        if source is None:
+            origin = "constant" if value in self.view.graph.constants else "input"
+            places[(value, ROWS)] = self._new(self._nbytes(value, ROWS), origin, value)
+            source = ROWS
+        if source == layout:
+            return places[(value, layout)]
+        if source.is_columns and layout.is_columns:
+            self.require(value, ROWS)
+            source = ROWS
+        self._convert(value, source, layout)
+        return places[(value, layout)]
+
+    def _add_alias(self, alias: Alias) -> None:
+        storage = self.require(alias.value, alias.value_layout)
+        self.selection.places[(alias.output, alias.output_layout)] = storage
+        self.view.layouts[alias.output] = alias.output_layout
+
+    def _add_choice(self, choice: Choice, label: str, op: str) -> None:
+        operands: list[int | Const | Temp | None] = []
+        writes: set[int] = set()
+        for operand in choice.operands:
+            if isinstance(operand, In):
+                operands.append(self.require(operand.value, operand.layout))
+            elif isinstance(operand, Out):
+                storage = self._place(operand.value, operand.layout)
+                writes.add(storage)
+                operands.append(storage)
+            else:
+                operands.append(None if isinstance(operand, Absent) else operand)
+        self.selection.calls.append(
+            Selected(choice, tuple(operands), frozenset(writes), label, op)
+        )
+
+    def _convert(self, value: str, source: Layout, target: Layout) -> None:
+        choice = conversion(value, self.view.shape(value), source, target)
+        operands = (self.require(value, source), self._place(value, target, is_copy=True))
+        self.selection.calls.append(
+            Selected(choice, operands, frozenset(operands[1:]), f"{value} to {target}", "layout")
+        )
+
+    def _place(self, value: str, layout: Layout, *, is_copy: bool = False) -> int:
+        storage = self._new(self._nbytes(value, layout))
+        self.selection.places[(value, layout)] = storage
+        if not is_copy:
+            self.view.layouts[value] = layout
+        return storage
+
+    def _new(self, nbytes: int, origin: str = "arena", value: str = "") -> int:
+        self.selection.storages.append(Storage(nbytes, origin, value))
+        return len(self.selection.storages) - 1
+
+    def _nbytes(self, value: str, layout: Layout) -> int:
+        shape = self.view.shape(value)
+        itemsize = self.view.dtype(value).itemsize
+        if layout.feature_axis is None:
+            return num_elements(shape) * itemsize
+        return panel_elements(shape, layout.feature_axis, self.view.panel) * itemsize
+
+    def _record(self, node: Node, decision: Choice | Alias) -> NodeRecord:
+        out = node.outputs[0]
+        layout = self.view.layout(out)
+        if isinstance(decision, Alias):
+            return NodeRecord(node.name, node.op, "native", "alias", decision.why, str(layout), 0)
+        return NodeRecord(
+            node.name, node.op, "native", decision.kernel, decision.why, str(layout),
+            sum(self._nbytes(o, self.view.layout(o)) for o in node.outputs if o),
+            decision.flops, decision.advisories,
+        )  # fmt: skip
+
+
+def panel_elements(shape: Sequence[int], feature_axis: int, panel: int) -> int:
+    """Elements of a tensor in column panels, the last panel whole."""
+    features = shape[feature_axis]
+    columns = math.prod(shape) // max(features, 1)
+    return -(-columns // panel) * features * panel
+
+
+def conversion(value: str, shape: tuple[int, ...], source: Layout, target: Layout) -> Choice:
+    """The call that moves a value from rows to columns or back."""
+    columns = target if target.is_columns else source
+    axis = columns.feature_axis
+    assert axis is not None
+    params = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+    kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
+    return Choice(
+        kernel, (In(value, source), Out(value, target)), params, owns_columns=True
+    )
