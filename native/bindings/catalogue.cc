@@ -17,7 +17,7 @@ namespace {
 
 using kernels::ConvShape;
 
-// (row number, name, tile_rows)
+// (row number, name, tile_rows; for rows_matmul tile_lanes)
 using RowChoice = std::tuple<int, std::string, int>;
 
 ConvShape conv_shape_from(const std::vector<int64_t>& v) {
@@ -44,7 +44,7 @@ RowChoice choose_matmul_row(const std::string& isa, int64_t m, int64_t k, int64_
 
 RowChoice choose_rows_matmul_row(const std::string& isa, int64_t l, int64_t m, int64_t k) {
   const auto& row = kernels::choose_rows_matmul(isa_from(isa), l, m, k);
-  return {number_of(kernels::rows_matmul_rows(), row), row.name, row.tile_rows};
+  return {number_of(kernels::rows_matmul_rows(), row), row.name, row.tile_lanes};
 }
 
 RowChoice choose_general_row(const std::string& isa, int64_t m, int64_t n, int64_t k) {

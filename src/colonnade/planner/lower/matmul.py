@@ -24,7 +24,7 @@ from colonnade.planner.choice import (
 )
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.program import lower_program
-from colonnade.planner.split import choose_blocks
+from colonnade.planner.split import UNITS_PER_THREAD, choose_blocks
 
 COLUMNS_MIN = 16
 """Columns below which a panel would be mostly empty: the product then runs on rows."""
@@ -137,10 +137,10 @@ def _on_rows(
     flops: int,
 ) -> Choice | str:
     y = node.outputs[0]
-    row, name, _ = _core.choose_rows_matmul(view.isa, columns, w.m, w.k)
+    row, name, lanes = _core.choose_rows_matmul(view.isa, columns, w.m, w.k)
     key = (w.name, "rows", row, w.transposed, w.alpha)
     packed = Const(key, lambda: _core.pack_rows(row, w.scaled(), w.m, w.k, w.transposed))
-    blocks = min(8 * view.threads, -(-w.m // 64))
+    blocks = min(UNITS_PER_THREAD * view.threads, -(-w.m // lanes))
     product = Choice(
         "matmul_rows",
         (In(x), packed, _bias(bias, view), Out(y)),

@@ -1,0 +1,84 @@
+"""What was chosen for every node, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from colonnade.planner.select import NodeRecord
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What a pass did."""
+
+    name: str
+    changes: int
+    ms: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan in words: `print(engine.explain())`, or `to_dict()` for programs."""
+
+    model: str
+    isa: str
+    threads: int
+    shapes: Mapping[str, tuple[int, ...]]
+    nodes: Sequence[NodeRecord]
+    passes: Sequence[PassRecord]
+    arena_bytes: int
+    scratch_bytes: int
+    constant_bytes: int
+    num_allocations: int
+
+    @property
+    def num_native(self) -> int:
+        """Nodes that native kernels run."""
+        return sum(node.runtime == "native" for node in self.nodes)
+
+    @property
+    def num_fallback(self) -> int:
+        """Nodes that ONNX Runtime runs."""
+        return sum(node.runtime == "onnxruntime" for node in self.nodes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        nodes = [{**asdict(node), "bytes": node.nbytes} for node in self.nodes]
+        for node in nodes:
+            del node["nbytes"]
+        return {
+            "model": self.model,
+            "isa": self.isa,
+            "threads": self.threads,
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "nodes": nodes,
+            "passes": [asdict(record) for record in self.passes],
+            "arena_bytes": self.arena_bytes,
+            "scratch_bytes": self.scratch_bytes,
+            "constant_bytes": self.constant_bytes,
+            "num_allocations": self.num_allocations,
+            "num_native": self.num_native,
+            "num_fallback": self.num_fallback,
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"model {self.model}: {self.num_native} native nodes, {self.num_fallback} in ONNX "
+            f"Runtime; {self.isa}, {self.threads} threads",
+            f"memory: arena {_mib(self.arena_bytes)}, scratch {_mib(self.scratch_bytes)}, "
+            f"weights {_mib(self.constant_bytes)}",
+        ]
+        width = max((len(node.name) for node in self.nodes), default=0)
+        for node in self.nodes:
+            lines.append(
+                f"  {node.name:<{min(width, 40)}}  {node.op:<18} {node.kernel:<18} "
+                f"{node.layout:<16} {_mib(node.nbytes):>10}  {node.why}"
+            )
+            lines += [f"      advisory: {text}" for text in node.advisories]
+        return "\n".join(lines)
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / 2**20:.2f} MiB"
