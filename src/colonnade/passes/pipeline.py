@@ -1,0 +1,41 @@
+"""The passes, in order: this list is the compiler's middle."""
+
+from __future__ import annotations
+
+from colonnade.passes.fold_batch_norm import fold_batch_norm
+from colonnade.passes.fuse_activations import (
+    fuse_gelu,
+    fuse_gelu_tanh,
+    fuse_hardswish,
+    fuse_silu,
+)
+from colonnade.passes.fuse_elementwise import (
+    fuse_epilogue,
+    lower_elementwise,
+    merge_elementwise,
+)
+from colonnade.passes.fuse_linear import fuse_linear
+from colonnade.passes.fuse_norm import (
+    adopt_layer_norm,
+    adopt_rms_norm,
+    fuse_layer_norm,
+    fuse_rms_norm,
+)
+from colonnade.passes.fuse_skip_norm import fuse_skip_norm
+
+PASSES = (
+    fuse_layer_norm,  # mean, variance, scale, shift -> LayerNorm
+    fuse_rms_norm,  # mean square, scale -> RMSNorm
+    adopt_layer_norm,  # ONNX LayerNormalization over the last axis -> LayerNorm
+    adopt_rms_norm,  # ONNX RMSNormalization over the last axis -> RMSNorm
+    fuse_gelu,  # erf form -> one opcode
+    fuse_gelu_tanh,  # tanh form -> one opcode
+    fuse_silu,  # x * sigmoid(x) -> one opcode
+    fuse_hardswish,  # x * hardsigmoid(x) -> one opcode
+    fold_batch_norm,  # into the convolution's weights, or Mul + Add
+    fuse_linear,  # MatMul / Gemm with constant weights + bias -> Linear
+    fuse_skip_norm,  # LayerNorm(x + residual)
+    lower_elementwise,  # ONNX operations -> programs
+    merge_elementwise,  # chains -> one program
+    fuse_epilogue,  # program -> epilogue of the product before it
+)
