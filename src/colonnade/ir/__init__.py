@@ -1,7 +1,8 @@
 """The Graph: typed, verified and immutable; import, passes and tests speak it."""
 
 from colonnade.ir.dtype import DType
-from colonnade.ir.graph import AttrValue, Graph, Node, Patch, Subgraph, TensorType, apply_patch
+from colonnade.ir.graph import AttrValue, Graph, Node, Subgraph, TensorType, captures
+from colonnade.ir.patch import Patch, apply_patch, apply_patches
 from colonnade.ir.program import Instruction, Program
 from colonnade.ir.shape import Dim, Shape, is_static, num_elements
 from colonnade.ir.text import format_graph
@@ -20,6 +21,8 @@ __all__ = [
     "Subgraph",
     "TensorType",
     "apply_patch",
+    "apply_patches",
+    "captures",
     "format_graph",
     "is_static",
     "num_elements",

@@ -1,7 +1,7 @@
-"""Graph, Node and Patch: the compiler's one data structure.
+"""Graph and Node: the compiler's one data structure.
 
-A Graph is immutable; a pass returns Patches and the runner applies them. Values are named by
-unique strings; the empty string marks an absent optional input.
+A Graph is immutable; a pass returns Patches (patch.py) and the runner applies them. Values are
+named by unique strings; the empty string marks an absent optional input.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ class TensorType:
     shape: Shape | None
 
     def __str__(self) -> str:
-        dims = "?" if self.shape is None else ",".join("?" if d is None else str(d) for d in self.shape)
+        dims = (
+            "?"
+            if self.shape is None
+            else ",".join("?" if d is None else str(d) for d in self.shape)
+        )
         return f"{self.dtype.value}[{dims}]"
 
 
@@ -117,52 +121,3 @@ def captures(node: Node) -> tuple[str, ...]:
     """Outer values that the node's bodies read."""
     bodies = [value for value in node.attrs.values() if isinstance(value, Subgraph)]
     return tuple(name for body in bodies for name in body.captures)
-
-
-@dataclass(frozen=True)
-class Patch:
-    """A local edit: `remove` nodes (by first output), `add` others, rename or add values.
-
-    `add` is inserted where the last removed node stood, so its inputs must exist there.
-    `rename` maps a value to the one that replaces it in every reader and graph output.
-    """
-
-    remove: tuple[Node, ...] = ()
-    add: tuple[Node, ...] = ()
-    rename: Mapping[str, str] = field(default_factory=dict)
-    types: Mapping[str, TensorType] = field(default_factory=dict)
-    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-def apply_patch(graph: Graph, patch: Patch) -> Graph:
-    """The graph after one patch; unread constants stay until `remove_dead_nodes`."""
-    removed = {id(node) for node in patch.remove}
-    added = (*patch.add, *_kept_names(graph, patch))
-    last = max((i for i, node in enumerate(graph.nodes) if id(node) in removed), default=-1)
-    nodes: list[Node] = [] if patch.remove else list(added)
-    for i, node in enumerate(graph.nodes):
-        if id(node) not in removed:
-            nodes.append(_renamed(node, patch.rename))
-        if i == last:
-            nodes.extend(added)
-    return graph.with_changes(
-        nodes=tuple(nodes),
-        types={**graph.types, **patch.types},
-        constants={**graph.constants, **patch.constants},
-    )
-
-
-def _kept_names(graph: Graph, patch: Patch) -> list[Node]:
-    """A renamed value that is a graph output or read by a body keeps its name, by an Identity."""
-    captured = {name for node in graph.nodes for name in captures(node)}
-    kept = [old for old in patch.rename if old in graph.outputs or old in captured]
-    return [
-        Node("Identity", (patch.rename[old],), (old,), name=f"{old}/identity", version=14)
-        for old in kept
-    ]
-
-
-def _renamed(node: Node, rename: Mapping[str, str]) -> Node:
-    if not any(value in rename for value in node.inputs):
-        return node
-    return replace(node, inputs=tuple(rename.get(value, value) for value in node.inputs))

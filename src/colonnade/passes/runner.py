@@ -75,12 +75,12 @@ def _run_pass(graph: Graph, one_pass: Pass) -> tuple[Graph, PassRecord]:
     converged = False
     for _ in range(MAX_SWEEPS):
         graph, applied = apply_patches(graph, one_pass(graph))
-        num_changes += applied
         if not applied:
             converged = True
             break
-    if num_changes:
+        num_changes += applied
         graph = remove_dead_nodes(graph)
+    if num_changes:
         verify_graph(graph)
     ms = (time.perf_counter() - start) * 1e3
     return graph, PassRecord(one_pass.__name__, num_changes, ms, converged)
