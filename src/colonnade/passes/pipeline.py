@@ -9,6 +9,7 @@ from colonnade.passes.fuse_activations import (
     fuse_hardswish,
     fuse_silu,
 )
+from colonnade.passes.fuse_attention import fuse_attention
 from colonnade.passes.fuse_elementwise import (
     fuse_epilogue,
     lower_elementwise,
@@ -24,6 +25,7 @@ from colonnade.passes.fuse_norm import (
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
 
 PASSES = (
+    fuse_attention,  # softmax(scale Q K^T + mask) V -> Attention
     fuse_layer_norm,  # mean, variance, scale, shift -> LayerNorm
     fuse_rms_norm,  # mean square, scale -> RMSNorm
     adopt_layer_norm,  # ONNX LayerNormalization over the last axis -> LayerNorm

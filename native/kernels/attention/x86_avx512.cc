@@ -1,0 +1,17 @@
+#include "simd/x86_avx512.h"
+
+#include "kernels/attention/attention.h"
+
+namespace colonnade::avx512 {
+namespace {
+
+#include "kernels/attention/attention_impl.inc"
+
+}  // namespace
+
+void attention_f32_6x64_avx512(const kernels::AttentionParams& params, int64_t begin, int64_t end,
+        float* scratch) {
+  run_attention(params, begin, end, scratch);
+}
+
+}  // namespace colonnade::avx512
