@@ -97,8 +97,8 @@ class _Sweep:
             removed & self._removed
             or made & self._made
             or touched.keys() & self._available.keys()
-            or any(self._available.get(value, -math.inf) >= position for value in read)
-            or any(self._first_read.get(value, math.inf) <= at for value, at in touched.items())
+            or any(self._available[v] >= position for v in read if v in self._available)
+            or any(at >= self._first_read[v] for v, at in touched.items() if v in self._first_read)
         ):
             return False
         self._removed |= removed

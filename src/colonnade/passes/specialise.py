@@ -291,7 +291,8 @@ def _shape_value(node: Node, shape: Shape) -> PartialValue:
         total = np.array(np.prod(dims.array, dtype=np.int64))
         return PartialValue(total, np.array(dims.is_full))
     start, end = node.attrs.get("start", 0), node.attrs.get("end", len(shape))
-    assert isinstance(start, int) and isinstance(end, int)
+    if not isinstance(start, int) or not isinstance(end, int):
+        raise ModelError("start and end must be integers", node=node.name, op=node.op)
     return PartialValue(dims.array[start:end], dims.known[start:end])
 
 
