@@ -1,0 +1,5 @@
+#include "simd/portable.h"
+
+namespace colonnade::portable {
+#include "math_evaluate.inc"
+}  // namespace colonnade::portable
