@@ -1,0 +1,84 @@
+"""The text of every error class, its builtin, and its section in docs/errors.md."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from colonnade import errors
+from colonnade.errors import (
+    CapabilityError,
+    ColonnadeError,
+    InputError,
+    KnobError,
+    ModelError,
+    PlanError,
+    RunError,
+)
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "errors.md"
+CLASSES = [value for value in vars(errors).values() if isinstance(value, type)]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ColonnadeError("broken"), "broken [docs/errors.md#colonnadeerror]"),
+        (InputError("input 'x': bad"), "input 'x': bad [docs/errors.md#inputerror]"),
+        (RunError("index 7"), "index 7 [docs/errors.md#runerror]"),
+        (PlanError("checksum"), "checksum [docs/errors.md#planerror]"),
+        (CapabilityError("no AVX2"), "no AVX2 [docs/errors.md#capabilityerror]"),
+        (KnobError("X='1'"), "X='1' [docs/errors.md#knoberror]"),
+        (ModelError("empty"), "empty [docs/errors.md#modelerror]"),
+    ],
+)
+def test_text(error: ColonnadeError, text: str) -> None:
+    assert str(error) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (ModelError("bad", node="conv_3", op="Conv"), "node 'conv_3' (Conv): bad"),
+        (ModelError("bad", node="conv_3"), "node 'conv_3': bad"),
+        (ModelError("bad", op="Conv"), "node (Conv): bad"),
+        (ModelError("bad", node="", op="Conv"), "node (Conv): bad"),
+        (
+            ModelError("bad", node="c", op="Conv", attribute="pads"),
+            "node 'c' (Conv), attribute 'pads': bad",
+        ),
+    ],
+)
+def test_model_error_says_where(error: ModelError, where: str) -> None:
+    assert str(error).startswith(where + " [")
+
+
+@pytest.mark.parametrize(
+    ("cls", "builtin"),
+    [
+        (ModelError, ValueError),
+        (InputError, ValueError),
+        (PlanError, ValueError),
+        (KnobError, ValueError),
+        (RunError, RuntimeError),
+        (CapabilityError, RuntimeError),
+    ],
+)
+def test_each_is_also_its_builtin(cls: type[ColonnadeError], builtin: type[Exception]) -> None:
+    assert issubclass(cls, ColonnadeError)
+    assert issubclass(cls, builtin)
+
+
+def test_errors_cross_a_process_border() -> None:
+    error = ModelError("bad", node="conv_3", op="Conv", attribute="pads")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is ModelError
+    assert str(copy) == str(error)
+    assert (copy.node, copy.op, copy.attribute) == ("conv_3", "Conv", "pads")
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_each_class_has_its_section(cls: type[Exception]) -> None:
+    assert f"\n## {cls.__name__}\n" in DOCUMENT.read_text()
