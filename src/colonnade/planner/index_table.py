@@ -26,17 +26,12 @@ def encode_runs(table: np.ndarray) -> tuple[int, ...]:
 
 def _encode_piece(piece: np.ndarray, runs: list[int]) -> None:
     steps = np.diff(piece)
-    # changes[i]: the first position from which the step differs from the one before.
+    # Where the step differs from the one before; a run that holds the position ends there.
     changes = [*(np.flatnonzero(np.diff(steps)) + 1).tolist(), int(steps.size)]
     begin = 0
     for change in changes:
-        if change < begin:
-            continue  # The run before took this position.
-        if begin == piece.size:
-            return
-        count = change - begin + 1
-        step = int(steps[begin]) if count > 1 else 0
-        runs += [int(piece[begin]), step, count]
-        begin += count
+        if change > begin:
+            runs += [int(piece[begin]), int(steps[begin]), change - begin + 1]
+            begin = change + 1
     if begin < piece.size:
         runs += [int(piece[begin]), 0, 1]
