@@ -9,6 +9,7 @@
 #include "exec/op.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
+#include "kernels/elementwise/elementwise.h"
 #include "kernels/layout/layout.h"
 #include "kernels/matmul/matmul.h"
 
@@ -109,10 +110,19 @@ std::vector<std::string> op_names() {
   return names;
 }
 
+std::vector<std::string> opcode_names() {
+  std::vector<std::string> names;
+  for (const kernels::OpcodeInfo& opcode : kernels::elementwise_opcodes()) {
+    names.emplace_back(opcode.name);
+  }
+  return names;
+}
+
 }  // namespace
 
 void bind_catalogue(nb::module_& m) {
   m.def("op_names", &op_names, "Names of the adapters a Plan may call.");
+  m.def("elementwise_opcodes", &opcode_names, "Opcodes of element-wise programs, by number.");
   m.def("panel_lanes", [](const std::string& isa) { return kernels::panel_lanes(isa_from(isa)); },
         nb::arg("isa"), "Columns in one panel (NB).");
   m.def("choose_matmul", &choose_matmul_row, nb::arg("isa"), nb::arg("m"), nb::arg("k"),
