@@ -1,7 +1,7 @@
 """colonnade: sparse models, run in columns."""
 
 from colonnade._core import Runtime
-from colonnade.engine.compile import compile
+from colonnade.engine.compile import compile, load
 from colonnade.engine.engine import Engine, TensorInfo
 from colonnade.engine.profile import BenchmarkResult
 from colonnade.errors import (
@@ -29,4 +29,5 @@ __all__ = [
     "Runtime",
     "TensorInfo",
     "compile",
+    "load",
 ]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from colonnade import _core, knobs
 from colonnade.engine.constants import ConstantStore
 from colonnade.engine.engine import Engine, Shapes
-from colonnade.engine.fallback import FallbackStep, region_graph
-from colonnade.engine.program import LoadedProgram, NativeStep, Step
-from colonnade.errors import ModelError
+from colonnade.engine.fallback import FallbackStep, fallback_names
+from colonnade.engine.program import LoadedProgram, NativeStep, Step, native_parts
+from colonnade.engine.saved import load_plan, save_plan
+from colonnade.errors import InputError, ModelError, PlanError
 from colonnade.ir import Graph, verify_graph
 from colonnade.passes.pipeline import PASSES
 from colonnade.passes.runner import run_passes
@@ -22,6 +26,11 @@ from colonnade.planner.select import Target
 
 if TYPE_CHECKING:
     import onnx
+
+try:
+    _VERSION = version("colonnade")
+except PackageNotFoundError:  # run from the source tree
+    _VERSION = "0.1.0"
 
 Fallback = Literal["allow", "forbid"]
 
@@ -49,12 +58,53 @@ def compile(  # the public name, as in torch.compile
     graph = import_model(model)
     verify_graph(graph)
     loader = _Loader(graph, runtime or _core.Runtime(threads or knobs.threads() or 0), fallback)
-    engine = Engine(graph, loader.target, loader.load, lambda: loader.constants.nbytes)
+    engine = Engine(
+        graph, loader.target, loader.load, lambda: loader.constants.nbytes, loader.save
+    )
     if shapes is not None:
         engine.prepare(shapes)
     elif _is_static(graph):
         engine.prepare({name: _static_shape(graph, name) for name in graph.inputs})
     return engine
+
+
+def load(
+    path: str | os.PathLike[str], *, threads: int | None = None, runtime: Any = None
+) -> Engine:
+    """Load a plan that `Engine.save` or `colonnade compile` wrote; its weights are memory-mapped.
+
+    The engine runs the saved input shapes only. Raises PlanError when the file is damaged or was
+    made for another CPU or version.
+    """
+    runtime = runtime or _core.Runtime(threads or knobs.threads() or 0)
+    target = make_target(runtime)
+    graph, programs, constant_bytes = load_plan(
+        path, plan_identity(target), runtime, target.threads
+    )
+    saved = [dict(program.shapes) for program in programs]
+
+    def refuse(shapes: Shapes) -> LoadedProgram:
+        raise InputError(f"input shapes {dict(shapes)} are not among those saved: {saved}")
+
+    def refuse_save(_: object, __: object) -> None:
+        raise PlanError("a loaded plan cannot be saved again; copy its file")
+
+    return Engine(graph, target, refuse, lambda: constant_bytes, refuse_save, programs)
+
+
+def plan_identity(target: Target) -> dict[str, str]:
+    """What a saved plan and the machine that loads it must agree on."""
+    return {"colonnade": _VERSION, "CPU": cpu_model(), "instruction set": target.isa}
+
+
+def cpu_model() -> str:
+    """The processor's name as the operating system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _is_static(graph: Graph) -> bool:
@@ -85,13 +135,31 @@ class _Loader:
         steps = [self._load_region(program, region) for region in program.regions]
         return LoadedProgram(program, steps, passes, dict(shapes))
 
+    def save(self, path: str | os.PathLike[str], programs: list[LoadedProgram]) -> None:
+        """Write the programs to a `.colonnade` file."""
+        save_plan(path, self._graph, programs, plan_identity(self.target), _fallback_model)
+
     def _load_region(self, program: Program, region: Any) -> Step:
         if not isinstance(region, FallbackRegion):
-            return NativeStep(region, program.graph, self._runtime)
-        from colonnade.onnx.exporter import export_model
+            return NativeStep(native_parts(region, program.graph), self._runtime)
+        return FallbackStep(
+            export_region(program.graph, region), fallback_names(region), self.target.threads
+        )
 
-        model = export_model(region_graph(program.graph, region))
-        return FallbackStep(model, region, self.target.threads)
+
+def _fallback_model(loaded: LoadedProgram, number: int) -> bytes:
+    region = loaded.program.regions[number]
+    assert isinstance(region, FallbackRegion)
+    return export_region(loaded.program.graph, region)
+
+
+def export_region(graph: Graph, region: FallbackRegion) -> bytes:
+    """The region as an ONNX model of its own."""
+    from colonnade.onnx.exporter import export_model
+
+    return export_model(
+        graph.with_changes(nodes=region.nodes, inputs=region.inputs, outputs=region.outputs)
+    )
 
 
 def make_target(runtime: Any) -> Target:

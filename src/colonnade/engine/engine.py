@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -46,12 +47,17 @@ class Engine:
         target: Target,
         load: Callable[[Shapes], LoadedProgram],
         constant_bytes: Callable[[], int],
+        save: Callable[[str | os.PathLike[str], list[LoadedProgram]], None],
+        programs: Sequence[LoadedProgram] = (),
     ) -> None:
         self._graph = graph
         self._target = target
         self._load = load
         self._constant_bytes = constant_bytes
+        self._save = save
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], LoadedProgram] = OrderedDict()
+        for program in programs:
+            self._programs[tuple(program.shapes[name] for name in graph.inputs)] = program
         self._lock = threading.Lock()
 
     @property
@@ -103,6 +109,12 @@ class Engine:
                     self._programs.popitem(last=False)
             self._programs.move_to_end(key)
             return self._programs[key]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the programs built so far as a `.colonnade` file, for `colonnade.load`."""
+        if not self._programs:
+            self.prepare(self._last_shapes())
+        self._save(path, list(self._programs.values()))
 
     def explain(self, shapes: Shapes | None = None) -> Explanation:
         """Per node: kernel, why, layout, bytes, advisories; for the shapes run last by default."""

@@ -5,28 +5,45 @@ The only place that imports onnxruntime.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from colonnade.errors import CapabilityError, ModelError, RunError
-from colonnade.ir import Graph
 from colonnade.planner.build import FallbackRegion
 
 _SILENT = 4
 
 
+@dataclass(frozen=True)
+class FallbackNames:
+    """Values that a region reads and makes, and its nodes for messages."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    nodes: Sequence[tuple[str, str]]
+    """(name, op) of every node."""
+
+
+def fallback_names(region: FallbackRegion) -> FallbackNames:
+    """The names of a region of the planner's."""
+    return FallbackNames(
+        region.inputs, region.outputs, [(node.name, node.op) for node in region.nodes]
+    )
+
+
 class FallbackStep:
     """One region in an ONNX Runtime session of its own."""
 
-    def __init__(self, model: bytes, region: FallbackRegion, threads: int) -> None:
-        ort = _import_onnxruntime(region)
+    def __init__(self, model: bytes, names: FallbackNames, threads: int) -> None:
+        ort = _import_onnxruntime(names)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.region = region
+        self.names = names
         try:
             self._session = ort.InferenceSession(
                 model, options, providers=["CPUExecutionProvider"]
@@ -34,28 +51,28 @@ class FallbackStep:
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime, which would run it, refuses it: {_first_line(error)}",
-                node=region.nodes[0].name,
-                op=region.nodes[0].op,
+                node=names.nodes[0][0],
+                op=names.nodes[0][1],
             ) from error
 
     def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The region's outputs for the values of its inputs."""
-        feeds = {name: values[name] for name in self.region.inputs}
+        feeds = {name: values[name] for name in self.names.inputs}
         try:
-            made = self._session.run(list(self.region.outputs), feeds)
+            made = self._session.run(list(self.names.outputs), feeds)
         except Exception as error:
-            node = self.region.nodes[0]
+            name, op = self.names.nodes[0]
             raise RunError(
-                f"fallback region from node {node.name!r} ({node.op}): {_first_line(error)}"
+                f"fallback region from node {name!r} ({op}): {_first_line(error)}"
             ) from error
-        return dict(zip(self.region.outputs, made, strict=True))
+        return dict(zip(self.names.outputs, made, strict=True))
 
 
-def _import_onnxruntime(region: FallbackRegion):  # type: ignore[no-untyped-def]  # untyped package
+def _import_onnxruntime(names: FallbackNames):  # type: ignore[no-untyped-def]  # untyped package
     try:
         import onnxruntime
     except ImportError as error:
-        ops = sorted({node.op for node in region.nodes})
+        ops = sorted({op for _, op in names.nodes})
         raise CapabilityError(
             f"operators {ops} have no native kernel and onnxruntime, which would run them, is not "
             "installed; install it with: pip install colonnade[ort]"
@@ -65,8 +82,3 @@ def _import_onnxruntime(region: FallbackRegion):  # type: ignore[no-untyped-def]
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def region_graph(graph: Graph, region: FallbackRegion) -> Graph:
-    """The region as a graph of its own."""
-    return graph.with_changes(nodes=region.nodes, inputs=region.inputs, outputs=region.outputs)

@@ -26,36 +26,56 @@ class Step(Protocol):
         """The region's outputs for the values of its inputs."""
 
 
+@dataclass(frozen=True)
+class NativeParts:
+    """A native region as it runs and as it is saved: words, constants, names and types."""
+
+    words: np.ndarray
+    constants: Sequence[np.ndarray]
+    isa: str
+    labels: Sequence[tuple[str, str]]
+    """(node, kernel) of every call."""
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    output_types: Sequence[tuple[tuple[int, ...], np.dtype[np.generic]]]
+
+
+def native_parts(region: NativeRegion, graph: Graph) -> NativeParts:
+    """The parts of a planned region."""
+    plan = region.plan
+    return NativeParts(
+        encode_plan(plan), plan.constants, plan.isa,
+        [(call.label, call.kernel) for call in plan.calls()],
+        region.inputs, region.outputs, [_output_type(graph, name) for name in region.outputs],
+    )  # fmt: skip
+
+
 class NativeStep:
     """A plan in the native executor."""
 
-    def __init__(self, region: NativeRegion, graph: Graph, runtime: Any) -> None:
-        self.region = region
-        self.executor = _core.Executor(
-            runtime, encode_plan(region.plan), list(region.plan.constants), region.plan.isa
-        )
-        self._labels = [(call.label, call.kernel) for call in region.plan.calls()]
-        self._outputs = [_output_type(graph, name) for name in region.outputs]
+    def __init__(self, parts: NativeParts, runtime: Any) -> None:
+        self.parts = parts
+        self.executor = _core.Executor(runtime, parts.words, list(parts.constants), parts.isa)
 
     def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The region's outputs for the values of its inputs."""
-        inputs = [values[name] for name in self.region.inputs]
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        inputs = [values[name] for name in self.parts.inputs]
+        outputs = [np.empty(shape, dtype) for shape, dtype in self.parts.output_types]
         code, position, value, limit, label = self.executor.run(inputs, outputs)
         if code:
             raise RunError(_run_error(code, position, value, limit, label))
-        return dict(zip(self.region.outputs, outputs, strict=True))
+        return dict(zip(self.parts.outputs, outputs, strict=True))
 
     def trace(self, values: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[Event]]:
         """As run, with an event for every call and thread."""
-        inputs = [values[name] for name in self.region.inputs]
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        inputs = [values[name] for name in self.parts.inputs]
+        outputs = [np.empty(shape, dtype) for shape, dtype in self.parts.output_types]
         rows = self.executor.trace(inputs, outputs)
         events = [
-            Event(*self._labels[call], thread, start_ns, duration_ns)
+            Event(*self.parts.labels[call], thread, start_ns, duration_ns)
             for call, thread, start_ns, duration_ns in rows
         ]
-        return dict(zip(self.region.outputs, outputs, strict=True)), events
+        return dict(zip(self.parts.outputs, outputs, strict=True)), events
 
 
 @dataclass(frozen=True, slots=True)
