@@ -12,10 +12,11 @@ from colonnade import _core
 from colonnade.ir import Program
 from colonnade.planner.choice import ROWS, Choice, Const, In, Layout, Operand, Out, View
 from colonnade.planner.plan import Param
-from colonnade.planner.strides import MAX_RANK, Walk, broadcast, fuse_axes, row_major
+from colonnade.planner.strides import Walk, broadcast, fuse_axes, row_major
 
 _OPCODES = {name: number for number, name in enumerate(_core.elementwise_opcodes())}
-WORDS_PER_INSTRUCTION = 6
+AXES_MAX = 7
+"""Six row axes and the columns: native/kernels/elementwise/elementwise.h."""
 
 
 def encode_program(program: Program) -> tuple[Param, ...]:
@@ -155,11 +156,11 @@ def _choice(
         strides = [walk.strides for walk in flat]
     if any(walk[-1] not in (0, 1) for walk in strides):
         fused, strides = (*fused, 1), [(*walk, 0) for walk in strides]
-    if len(fused) > MAX_RANK:
+    if len(fused) > AXES_MAX:
         return f"{len(fused)} axes that do not join"
     params: tuple[Param, ...] = (
         encode_program(program), tuple(fused), tuple(s for walk in strides for s in walk),
-        bool(panels),
+        (0,) * len(walks), bool(panels),
     )  # fmt: skip
     operands = tuple(w.operand for w in (*inputs, out))
     elements = math.prod(dims)

@@ -26,9 +26,9 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
-from colonnade.planner.columns import reshaped_feature_axis, transposed_feature_axis
+from colonnade.planner.columns import transposed_feature_axis
 from colonnade.planner.element import ELEMENT_CODE, MOVABLE_BYTES
-from colonnade.planner.index_table import FILL, encode_runs
+from colonnade.planner.index_table import FILL
 from colonnade.planner.lower.attributes import (
     axis_of,
     constant_integers,
@@ -38,19 +38,23 @@ from colonnade.planner.lower.attributes import (
     real,
     text,
 )
+from colonnade.planner.lower.moves import (
+    NO_ELEMENTS,
+    alias_reshaped,
+    copy_constant,
+    count_panels,
+    gather_grid,
+    strided_copy,
+)
 from colonnade.planner.lower.resize import lower_resize, lower_upsample
-from colonnade.planner.strides import MAX_RANK, Walk, row_major, space_params
-
-NO_ELEMENTS = "no elements"
-"""The planner needs no kernel for an output without elements."""
-
+from colonnade.planner.strides import Walk, row_major, space_params
 
 def lower_view(node: Node, view: View) -> Choice | Alias | str:
     """Reshape, Flatten, Squeeze, Unsqueeze, Identity: the same bytes under another shape.
 
     The output shape is static, so that a computed shape operand does not matter.
     """
-    return _alias_reshaped(view, node.inputs[0], node.outputs[0])
+    return alias_reshaped(view, node.inputs[0], node.outputs[0])
 
 
 def lower_dropout(node: Node, view: View) -> Choice | Alias | str:
@@ -64,19 +68,7 @@ def lower_dropout(node: Node, view: View) -> Choice | Alias | str:
             return "Dropout in training mode"
     if node.version < 7 and not integer(node, "is_test", 0):
         return "Dropout in training mode"
-    return _alias_reshaped(view, node.inputs[0], node.outputs[0])
-
-
-def _alias_reshaped(view: View, value: str, output: str) -> Alias | str:
-    shape, new_shape = view.shape(value), view.shape(output)
-    if math.prod(new_shape) == 0:
-        return NO_ELEMENTS
-    layout = view.layout(value)
-    if layout.feature_axis is not None:
-        axis = reshaped_feature_axis(shape, layout.feature_axis, new_shape)
-        if axis is not None:
-            return Alias(value, output, layout, Layout(axis))
-    return Alias(value, output, ROWS, ROWS)
+    return alias_reshaped(view, node.inputs[0], node.outputs[0])
 
 
 def lower_transpose(node: Node, view: View) -> Choice | Alias | str:
@@ -97,27 +89,12 @@ def lower_transpose(node: Node, view: View) -> Choice | Alias | str:
     return strided_copy(view, value, output, view.shape(output), walk, f"transpose {list(perm)}")
 
 
-def strided_copy(
-    view: View, value: str, output: str, dims: Sequence[int], walk: Walk, why: str
-) -> Choice | str:
-    """A copy of `value` walked over `dims` into the contiguous `output`."""
-    itemsize = view.dtype(value).itemsize
-    if itemsize not in MOVABLE_BYTES:
-        return f"element type {view.dtype(value).value}"
-    if 0 in dims:
-        return NO_ELEMENTS
-    space = space_params(dims, [walk])
-    if space is None:
-        return f"more than {MAX_RANK} axes that cannot be joined"
-    return Choice("strided_copy", (In(value), Out(output)), (itemsize, *space), why)
-
-
 def lower_expand(node: Node, view: View) -> Choice | Alias | str:
     """Broadcast to a larger shape."""
     value, output = node.inputs[0], node.outputs[0]
     shape, to = view.shape(value), view.shape(output)
     if shape == to or math.prod(shape) == math.prod(to):
-        return _alias_reshaped(view, value, output)
+        return alias_reshaped(view, value, output)
     padded = (1,) * (len(to) - len(shape)) + shape
     strides = row_major(padded)
     walk = Walk(tuple(0 if padded[i] == 1 else strides[i] for i in range(len(to))))
@@ -133,7 +110,7 @@ def lower_tile(node: Node, view: View) -> Choice | Alias | str:
     if math.prod(to) == 0:
         return NO_ELEMENTS
     if shape == to:
-        return _alias_reshaped(view, value, output)
+        return alias_reshaped(view, value, output)
     strides = row_major(shape)
     dims: list[int] = []
     steps: list[int] = []
@@ -154,7 +131,7 @@ def lower_slice(node: Node, view: View) -> Choice | Alias | str:
     if 0 in dims:
         return NO_ELEMENTS
     if dims == shape and all(r.step > 0 for r in ranges):
-        return _alias_reshaped(view, value, output)
+        return alias_reshaped(view, value, output)
     in_columns = _slice_features(view, value, output, ranges)
     if in_columns is not None:
         return in_columns
@@ -201,7 +178,7 @@ def _slice_features(
         return None
     if any(r.step < 0 for r in ranges):
         return None
-    panels = _panels(shape, axis, view.panel)
+    panels = count_panels(shape, axis, view.panel)
     space = space_params(
         (panels, len(ranges[axis]) * view.panel),
         [Walk((shape[axis] * view.panel, 1), ranges[axis].start * view.panel)],
@@ -209,11 +186,6 @@ def _slice_features(
     assert space is not None
     operands = (In(value, layout), Out(output, layout))
     return Choice("strided_copy", operands, (4, *space), "slice of features")
-
-
-def _panels(shape: Sequence[int], feature_axis: int, panel: int) -> int:
-    columns = math.prod(shape) // max(shape[feature_axis], 1)
-    return -(-columns // panel)
 
 
 def lower_concat(node: Node, view: View) -> Choice | Alias | str:
@@ -224,7 +196,7 @@ def lower_concat(node: Node, view: View) -> Choice | Alias | str:
     if not inputs or math.prod(shape) == 0:
         return NO_ELEMENTS
     if len(inputs) == 1:
-        return _alias_reshaped(view, inputs[0], output)
+        return alias_reshaped(view, inputs[0], output)
     axis = axis_of(node, 1, len(shape))
     layout = Layout(axis)
     in_columns = sum(math.prod(view.shape(v)) for v in inputs if view.layout(v) == layout)
@@ -233,7 +205,7 @@ def lower_concat(node: Node, view: View) -> Choice | Alias | str:
         operands: tuple[Operand, ...] = (*(In(v, layout) for v in inputs), Out(output, layout))
         return Choice(
             "concat", operands, params, "features on panels",
-            owns_columns=True, panels=_panels(shape, axis, view.panel),
+            owns_columns=True, panels=count_panels(shape, axis, view.panel),
         )  # fmt: skip
     itemsize = view.dtype(output).itemsize
     outer = math.prod(shape[:axis])
@@ -248,7 +220,7 @@ def _panel_parts(
 ) -> tuple[int, tuple[int, ...]]:
     """Panels, and the bytes of each part in one panel."""
     parts = tuple(shape[axis] * view.panel * 4 for shape in shapes)
-    return _panels(shapes[0], axis, view.panel), parts
+    return count_panels(shapes[0], axis, view.panel), parts
 
 
 def lower_split(node: Node, view: View) -> Choice | Alias | str:
@@ -260,7 +232,7 @@ def lower_split(node: Node, view: View) -> Choice | Alias | str:
     if math.prod(shape) == 0:
         return NO_ELEMENTS
     if len(node.outputs) == 1:
-        return _alias_reshaped(view, value, node.outputs[0])
+        return alias_reshaped(view, value, node.outputs[0])
     axis = axis_of(node, 0, len(shape))
     shapes = [view.shape(output) for output in node.outputs]
     if sum(s[axis] for s in shapes) != shape[axis]:
@@ -270,7 +242,7 @@ def lower_split(node: Node, view: View) -> Choice | Alias | str:
         operands: tuple[Operand, ...] = (In(value, layout), *(Out(o, layout) for o in node.outputs))
         return Choice(
             "split", operands, _panel_parts(view, shapes, axis), "features on panels",
-            owns_columns=True, panels=_panels(shape, axis, view.panel),
+            owns_columns=True, panels=count_panels(shape, axis, view.panel),
         )  # fmt: skip
     itemsize = view.dtype(value).itemsize
     parts = tuple(math.prod(s[axis:]) * itemsize for s in shapes)
@@ -332,48 +304,6 @@ def _pad_value(node: Node, view: View) -> Operand:
     return Const(("pad value", number, dtype.str), lambda: np.array([number]).astype(dtype))
 
 
-def gather_grid(
-    view: View,
-    value: str,
-    output: str,
-    tables: Sequence[np.ndarray],
-    fill: Operand,
-    why: str,
-) -> Choice | Alias | str:
-    """out[i, j, ..] = in[tables[0][i], tables[1][j], ..]; FILL entries take the fill value."""
-    shape, itemsize = view.shape(value), view.dtype(value).itemsize
-    if itemsize not in MOVABLE_BYTES:
-        return f"element type {view.dtype(value).value}"
-    if any(table.size == 0 for table in tables):
-        return NO_ELEMENTS
-    kept = [np.array_equal(table, np.arange(dim)) for table, dim in zip(tables, shape, strict=True)]
-    if all(kept):
-        return _alias_reshaped(view, value, output)
-    dims, joined = _join_kept_axes(shape, tables, kept)
-    if len(dims) > MAX_RANK:
-        return f"more than {MAX_RANK} axes that cannot be joined"
-    runs = tuple(encode_runs(table) for table in joined)
-    return Choice(
-        "grid_gather", (In(value), fill, Out(output)), (itemsize, tuple(dims), *runs), why
-    )
-
-
-def _join_kept_axes(
-    shape: Sequence[int], tables: Sequence[np.ndarray], kept: Sequence[bool]
-) -> tuple[list[int], list[np.ndarray]]:
-    """Neighbouring axes that stay as they are become one."""
-    dims: list[int] = []
-    joined: list[np.ndarray] = []
-    for axis, (dim, table) in enumerate(zip(shape, tables, strict=True)):
-        if axis > 0 and kept[axis] and kept[axis - 1]:
-            dims[-1] *= dim
-            joined[-1] = np.arange(dims[-1])
-        else:
-            dims.append(dim)
-            joined.append(table)
-    return dims, joined
-
-
 def lower_center_crop_pad(node: Node, view: View) -> Choice | Alias | str:
     """Crop or zero-pad axes to the output's size, centred."""
     value, output = node.inputs[0], node.outputs[0]
@@ -428,7 +358,7 @@ def lower_cast(node: Node, view: View) -> Choice | Alias | str:
     value, output = node.inputs[0], node.outputs[0]
     source, target = view.dtype(value), view.dtype(output)
     if source is target:
-        return _alias_reshaped(view, value, output)
+        return alias_reshaped(view, value, output)
     if source not in ELEMENT_CODE or target not in ELEMENT_CODE:
         return f"from {source.value} to {target.value}"
     elements = math.prod(view.shape(value))
@@ -486,17 +416,6 @@ def lower_eye_like(node: Node, view: View) -> Choice | str:
         ("eye", shape, k, dtype.value), lambda: np.eye(shape[0], shape[1], k, dtype.numpy)
     )
     return copy_constant(view, made, output, "constant")
-
-
-def copy_constant(view: View, made: Const, output: str, why: str) -> Choice | str:
-    """A constant of the output's shape and type, copied to it."""
-    dims = view.shape(output)
-    if math.prod(dims) == 0:
-        return NO_ELEMENTS
-    space = space_params(dims, [Walk(row_major(dims))])
-    assert space is not None
-    params = (view.dtype(output).itemsize, *space)
-    return Choice("strided_copy", (made, Out(output)), params, why)
 
 
 def lower_constant_of_shape(node: Node, view: View) -> Choice | str:
