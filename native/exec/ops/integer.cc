@@ -1,4 +1,7 @@
 // Adapters for element-wise maps and reductions of any numeric type.
+#include <cstring>
+#include <vector>
+
 #include "base/dtype.h"
 #include "exec/op.h"
 #include "exec/ops/check.h"
@@ -85,6 +88,134 @@ RunStatus run_unary(const void* params, const RunContext& context) {
   return {};
 }
 
+// ---- map_variadic: op, type, is_mean, dims, then per input start and strides.
+// operands: inputs (two or more), output. op is add, min or max; a mean divides the sum.
+
+struct MapVariadic {
+  kernels::BinaryFn run;
+  kernels::BinaryFn divide;  // Null unless a mean is wanted.
+  std::vector<IndexSpace<1>> inputs;
+  alignas(8) std::byte count[8];  // The number of inputs as an element.
+  int64_t elements;
+  int64_t bytes;
+};
+
+std::string read_inputs(PrepareContext& context, MapVariadic& p) {
+  const auto dims = context.params.list();
+  if (dims.empty() || dims.size() > kMaxRank) return "rank out of range";
+  p.elements = num_elements(dims);
+  for (size_t i = 0; i + 1 < context.operands.size(); ++i) {
+    IndexSpace<1> space;
+    space.rank = static_cast<int>(dims.size());
+    std::copy(dims.begin(), dims.end(), space.dims.begin());
+    space.start[0] = context.params.integer();
+    const auto strides = context.params.list();
+    if (p.elements < 0 || strides.size() != dims.size()) return "sizes out of range";
+    std::copy(strides.begin(), strides.end(), space.strides[0].begin());
+    const int64_t limit = context.operands[i].present() ? context.operands[i].bytes / p.bytes : 0;
+    if (p.elements > 0 && !is_within(dims, strides, space.start[0], limit)) {
+      return "input " + std::to_string(i) + " is too small for its strides";
+    }
+    p.inputs.push_back(space);
+  }
+  return p.inputs.size() < 2 ? "two inputs or more are needed" : "";
+}
+
+std::string prepare_variadic(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<MapVariadic>();
+  const auto op = static_cast<kernels::BinaryOp>(context.params.integer());
+  const auto type = static_cast<DType>(context.params.integer());
+  const bool is_mean = context.params.integer() != 0;
+  const bool is_known =
+      op == kernels::BinaryOp::add || op == kernels::BinaryOp::min || op == kernels::BinaryOp::max;
+  p->run = is_known ? kernels::find_binary(op, type, type) : nullptr;
+  p->divide = is_mean ? kernels::find_binary(kernels::BinaryOp::div, type, type) : nullptr;
+  if (p->run == nullptr) return "no such operation for this type";
+  p->bytes = item_bytes(type);
+  if (std::string error = read_inputs(context, *p); !error.empty()) return error;
+  if (!holds(context, context.operands.size() - 1, p->elements, p->bytes)) {
+    return "output is too small";
+  }
+  const auto count = static_cast<double>(p->inputs.size());
+  visit_numeric(type, [&](auto tag) -> bool {
+    const auto value = static_cast<typename decltype(tag)::type>(count);
+    std::memcpy(p->count, &value, sizeof(value));
+    return true;
+  });
+  prepared.units = chunk_units(p->elements);
+  prepared.params = std::move(p);
+  return "";
+}
+
+// The first two inputs make the output, each other one is added to it.
+RunStatus run_variadic(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const MapVariadic*>(params);
+  const int64_t begin = context.begin * kChunk;
+  const int64_t end = std::min(context.end * kChunk, p.elements);
+  std::byte* out = context.operands[p.inputs.size()];
+  IndexSpace<2> pair;
+  pair.rank = p.inputs[0].rank;
+  pair.dims = p.inputs[0].dims;
+  for (size_t i : {size_t{0}, size_t{1}}) {
+    pair.start[i] = p.inputs[i].start[0];
+    pair.strides[i] = p.inputs[i].strides[0];
+  }
+  for_each_run(pair, begin, end, [&](const auto& offsets, int64_t position, int64_t count) {
+    p.run(context.operands[0] + offsets[0] * p.bytes, pair.last_stride(0),
+          context.operands[1] + offsets[1] * p.bytes, pair.last_stride(1), out + position * p.bytes,
+          count);
+  });
+  for (size_t i = 2; i < p.inputs.size(); ++i) {
+    const int64_t step = p.inputs[i].last_stride(0);
+    for_each_run(p.inputs[i], begin, end,
+                 [&](const auto& offsets, int64_t position, int64_t count) {
+                   std::byte* to = out + position * p.bytes;
+                   p.run(to, 1, context.operands[i] + offsets[0] * p.bytes, step, to, count);
+                 });
+  }
+  if (p.divide != nullptr) {
+    std::byte* to = out + begin * p.bytes;
+    p.divide(to, 1, p.count, 0, to, end - begin);
+  }
+  return {};
+}
+
+// ---- clip: type, elements. operands: input, low (optional), high (optional), output.
+
+struct Clip {
+  kernels::ClipFn run;
+  int64_t elements;
+  int64_t bytes;
+};
+
+std::string prepare_clip(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<Clip>();
+  const auto type = static_cast<DType>(context.params.integer());
+  p->elements = context.params.integer();
+  p->run = kernels::find_clip(type);
+  if (p->run == nullptr) return "type out of range";
+  p->bytes = item_bytes(type);
+  if (!holds(context, 0, p->elements, p->bytes)) return "input is too small";
+  if (!holds(context, 3, p->elements, p->bytes)) return "output is too small";
+  for (const size_t bound : {size_t{1}, size_t{2}}) {
+    if (context.operands[bound].present() && !holds(context, bound, 1, p->bytes)) {
+      return "a bound is too small";
+    }
+  }
+  prepared.units = chunk_units(p->elements);
+  prepared.params = std::move(p);
+  return "";
+}
+
+RunStatus run_clip(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Clip*>(params);
+  const int64_t begin = context.begin * kChunk;
+  const int64_t end = std::min(context.end * kChunk, p.elements);
+  p.run(context.operands[0] + begin * p.bytes, context.operands[1], context.operands[2],
+        context.operands[3] + begin * p.bytes, end - begin);
+  return {};
+}
+
 // ---- reduce: op, type, inner, dims and strides of the kept axes, of the reduced axes.
 // operands: input, output.
 
@@ -156,8 +287,8 @@ RunStatus run_reduce(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"map_binary", &prepare_binary, &run_binary},
-    {"map_unary", &prepare_unary, &run_unary},
+    {"map_binary", &prepare_binary, &run_binary},       {"map_unary", &prepare_unary, &run_unary},
+    {"map_variadic", &prepare_variadic, &run_variadic}, {"clip", &prepare_clip, &run_clip},
     {"reduce", &prepare_reduce, &run_reduce},
 };
 

@@ -37,6 +37,32 @@ RunStatus run_copy(const void* params, const RunContext& context) {
   return {};
 }
 
+// ---- copy: bytes. operands: source, destination.
+
+constexpr int64_t kCopyChunk = 16384;
+
+struct Copy {
+  int64_t bytes;
+};
+
+std::string prepare_bytes(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<Copy>(Copy{context.params.integer()});
+  if (!holds(context, 0, p->bytes, 1)) return "source is too small";
+  if (!holds(context, 1, p->bytes, 1)) return "destination is too small";
+  prepared.units = ceil_div(p->bytes, kCopyChunk);
+  prepared.params = std::move(p);
+  return "";
+}
+
+RunStatus run_bytes(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Copy*>(params);
+  const int64_t begin = context.begin * kCopyChunk;
+  const int64_t end = std::min(context.end * kCopyChunk, p.bytes);
+  std::memcpy(context.operands[1] + begin, context.operands[0] + begin,
+              static_cast<size_t>(end - begin));
+  return {};
+}
+
 // ---- concat: outer, bytes of each part's row. operands: parts, whole.
 // ---- split:  outer, bytes of each part's row. operands: whole, parts.
 // Units are (row, part). Panels are rows too: outer = panels, bytes = features * NB * 4.
@@ -165,8 +191,7 @@ std::string read_grid(PrepareContext& context, kernels::GridGatherParams& p) {
   const int64_t limit = context.operands[2].bytes / p.item_bytes;
   for (size_t d = 0; d < dims.size(); ++d) {
     std::vector<kernels::TableRun> runs;
-    std::string error =
-        read_runs(context.params.list(), dims[d], limit, runs, p.out_dims[d]);
+    std::string error = read_runs(context.params.list(), dims[d], limit, runs, p.out_dims[d]);
     if (!error.empty()) return error;
     if (d + 1 < dims.size()) {
       p.offsets[d] = expand_runs(runs, p.in_strides[d]);
@@ -252,9 +277,9 @@ std::string prepare_resample(PrepareContext& context, Prepared& prepared) {
 }
 
 RunStatus run_resample(const void* params, const RunContext& context) {
-  kernels::resample(*static_cast<const kernels::ResampleParams*>(params),
-                    as<float>(context, 0), as_mutable<float>(context, 1),
-                    reinterpret_cast<float*>(context.scratch), context.begin, context.end);
+  kernels::resample(*static_cast<const kernels::ResampleParams*>(params), as<float>(context, 0),
+                    as_mutable<float>(context, 1), reinterpret_cast<float*>(context.scratch),
+                    context.begin, context.end);
   return {};
 }
 
@@ -390,6 +415,7 @@ RunStatus run_trilu(const void* params, const RunContext& context) {
 
 constexpr Op kOps[] = {
     {"strided_copy", &prepare_copy, &run_copy},
+    {"copy", &prepare_bytes, &run_bytes},
     {"concat", &prepare_concat, &run_concat},
     {"split", &prepare_split, &run_split},
     {"grid_gather", &prepare_grid_gather, &run_grid_gather},

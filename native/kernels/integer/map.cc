@@ -123,16 +123,23 @@ struct BitXor {
     return static_cast<T>(a ^ b);
   }
 };
+// A negative amount counts as one of the width or more.
+template <typename T>
+bool is_full_shift(T amount) {
+  return static_cast<uint64_t>(amount) >= sizeof(T) * 8;
+}
+
 struct ShiftLeft {
   template <typename T>
   static T apply(T a, T b) {
-    return b < sizeof(T) * 8 ? static_cast<T>(static_cast<uint64_t>(a) << b) : T{0};
+    return is_full_shift(b) ? T{0} : static_cast<T>(static_cast<uint64_t>(a) << b);
   }
 };
 struct ShiftRight {
   template <typename T>
   static T apply(T a, T b) {
-    return b < sizeof(T) * 8 ? static_cast<T>(a >> b) : T{0};
+    if (!is_full_shift(b)) return static_cast<T>(a >> b);
+    return a < 0 ? static_cast<T>(-1) : T{0};
   }
 };
 
@@ -220,6 +227,22 @@ struct IsNegativeInf {
   }
 };
 
+template <typename T>
+void clip(const std::byte* in, const std::byte* low, const std::byte* high, std::byte* out,
+          int64_t count) {
+  using Limits = std::numeric_limits<T>;
+  const T lowest = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+  const T highest = Limits::has_infinity ? Limits::infinity() : Limits::max();
+  const T floor = low != nullptr ? *reinterpret_cast<const T*>(low) : lowest;
+  const T ceiling = high != nullptr ? *reinterpret_cast<const T*>(high) : highest;
+  const T* x = reinterpret_cast<const T*>(in);
+  T* to = reinterpret_cast<T*>(out);
+  for (int64_t i = 0; i < count; ++i) {
+    const T raised = x[i] < floor ? floor : x[i];
+    to[i] = raised > ceiling ? ceiling : raised;
+  }
+}
+
 template <typename F>
 BinaryFn find_arithmetic(DType type) {
   return visit_numeric(type, [](auto tag) -> BinaryFn {
@@ -249,15 +272,11 @@ BinaryFn find_bits(DType type) {
 
 template <typename F>
 BinaryFn find_shift(DType type) {
-  switch (type) {
-    case DType::uint8:
-    case DType::uint16:
-    case DType::uint32:
-    case DType::uint64:
-      return find_bits<F>(type);
-    default:
-      return nullptr;
-  }
+  return visit_numeric(type, [](auto tag) -> BinaryFn {
+    using T = typename decltype(tag)::type;
+    if constexpr (std::is_integral_v<T>) return &map_binary<F, T, T, T>;
+    return nullptr;
+  });
 }
 
 template <typename T>
@@ -320,6 +339,11 @@ UnaryFn find_bit_not(DType type) {
 }
 
 }  // namespace
+
+ClipFn find_clip(DType type) {
+  return visit_numeric(type,
+                       [](auto tag) -> ClipFn { return &clip<typename decltype(tag)::type>; });
+}
 
 BinaryFn find_binary(BinaryOp op, DType a_type, DType b_type) {
   if (op == BinaryOp::pow) return find_pow(a_type, b_type);

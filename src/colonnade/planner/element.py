@@ -25,5 +25,4 @@ MOVABLE_BYTES = (1, 2, 4, 8)
 NUMERIC = frozenset(ELEMENT_CODE) - {DType.BOOL, DType.FLOAT16}
 """Types with arithmetic in every generic kernel."""
 INTEGERS = NUMERIC - {DType.FLOAT32, DType.FLOAT64}
-UNSIGNED = frozenset({DType.UINT8, DType.UINT16, DType.UINT32, DType.UINT64})
-"""Integers without a sign."""
+"""Types with bits to shift."""

@@ -64,9 +64,7 @@ def lower_gather_elements(node: Node, view: View) -> Choice | str:
     if along is None:
         return f"more than {MAX_RANK} axes"
     params = (ELEMENT_CODE[view.dtype(indices)], view.dtype(data).itemsize, *along)
-    return Choice(
-        "gather_elements", (In(data), In(indices), Out(output)), params, f"axis {axis}"
-    )
+    return Choice("gather_elements", (In(data), In(indices), Out(output)), params, f"axis {axis}")
 
 
 def _along_axis(view: View, data: str, indices: str, axis: int) -> tuple[Param, ...] | None:
@@ -219,9 +217,7 @@ def lower_top_k(node: Node, view: View) -> Choice | str:
     axis = axis_of(node, -1, len(shape))
     k = view.shape(values)[axis]
     params = (ELEMENT_CODE[dtype], k, integer(node, "largest", 1), *_axis_shape(shape, axis))
-    return Choice(
-        "top_k", (In(value), Out(values), Out(indices)), params, f"{k} of {shape[axis]}"
-    )
+    return Choice("top_k", (In(value), Out(values), Out(indices)), params, f"{k} of {shape[axis]}")
 
 
 def lower_scan(node: Node, view: View) -> Choice | str:

@@ -23,7 +23,7 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
-from colonnade.planner.element import ELEMENT_CODE, INTEGERS, NUMERIC, UNSIGNED
+from colonnade.planner.element import ELEMENT_CODE, INTEGERS, NUMERIC
 from colonnade.planner.lower.attributes import (
     constant_integers,
     integer,
@@ -53,6 +53,7 @@ _REDUCE = {
     "ReduceSum": 0, "ReduceProd": 1, "ReduceMin": 2, "ReduceMax": 3, "ReduceMean": 4,
     "ReduceL1": 5, "ReduceL2": 6, "ReduceSumSquare": 7, "ReduceLogSum": 8, "ReduceLogSumExp": 9,
 }  # fmt: skip
+_IDENTITY_OF_ONE = ("ReduceSum", "ReduceProd", "ReduceMin", "ReduceMax", "ReduceMean")
 _POW_BASES = frozenset({DType.FLOAT32, DType.FLOAT64, DType.INT32, DType.INT64})
 _REDUCIBLE = _POW_BASES | {DType.UINT32, DType.UINT64}
 _POW_EXPONENTS = _REDUCIBLE
@@ -111,9 +112,9 @@ def lower_mod(node: Node, view: View) -> Choice | str:
 
 
 def lower_bit_shift(node: Node, view: View) -> Choice | str:
-    """Unsigned types."""
+    """Right shifts of signed integers keep the sign."""
     dtype = view.dtype(node.inputs[0])
-    if dtype not in UNSIGNED:
+    if dtype not in INTEGERS:
         return f"element type {dtype.value}"
     is_left = text(node, "direction", "LEFT") == "LEFT"
     return _binary(view, _SHIFT_LEFT if is_left else _SHIFT_RIGHT, node)
@@ -225,7 +226,7 @@ def lower_reduce(node: Node, view: View) -> Choice | Alias | str:
     axes = _reduced_axes(node, view)
     if isinstance(axes, str):
         return axes
-    if axes is None:
+    if all(shape[axis] == 1 for axis in axes) and node.op in _IDENTITY_OF_ONE:
         return alias_reshaped(view, value, output)
     params = reduce_params(shape, axes)
     if params is None:
@@ -234,8 +235,8 @@ def lower_reduce(node: Node, view: View) -> Choice | Alias | str:
     return Choice("reduce", (In(value), Out(output)), (*code, *params), f"axes {list(axes)}")
 
 
-def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | None | str:
-    """The axes from the front, in order; None when nothing is reduced."""
+def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | str:
+    """The axes from the front, in order."""
     shape, to = view.shape(node.inputs[0]), view.shape(node.outputs[0])
     rank = len(shape)
     given = integers(node, "axes")
@@ -245,7 +246,7 @@ def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | None | str:
             return _axes_of_shapes(shape, to, constant)
         given = constant
     if not given:
-        return None if integer(node, "noop_with_empty_axes", 0) else tuple(range(rank))
+        return () if integer(node, "noop_with_empty_axes", 0) else tuple(range(rank))
     return tuple(sorted({axis % rank for axis in given}))
 
 

@@ -108,6 +108,19 @@ def copy_constant(view: View, made: Const, output: str, why: str) -> Choice | st
     return Choice("strided_copy", (made, Out(output)), params, why)
 
 
+def fill_constant(view: View, item: np.ndarray, output: str) -> Choice | str:
+    """One item everywhere in the output."""
+    dims, dtype = view.shape(output), view.dtype(output)
+    if dtype.itemsize not in MOVABLE_BYTES:
+        return f"element type {dtype.value}"
+    if math.prod(dims) == 0:
+        return NO_ELEMENTS
+    made = Const(("item", item.dtype.str, item.tobytes()), lambda: np.ascontiguousarray(item))
+    space = space_params(dims, [Walk((0,) * len(dims))])
+    assert space is not None
+    return Choice("strided_copy", (made, Out(output)), (dtype.itemsize, *space), "fill")
+
+
 def count_panels(shape: Sequence[int], feature_axis: int, panel: int) -> int:
     """Panels of a tensor in columns, the last one perhaps not full."""
     columns = math.prod(shape) // max(shape[feature_axis], 1)

@@ -149,11 +149,18 @@ def _lower_resample(node: Node, view: View, axes: Axes, mode: _Mode) -> Choice |
         return NO_ELEMENTS
     if all(axis.is_identity(mode.transform) for axis in axes):
         return alias_reshaped(view, value, output)
+    if mode.transform == "align_corners" and any(_has_loose_corner(axis) for axis in axes):
+        return "align_corners with a scale that does not make a whole size"
     if mode.mode == "nearest":
         return _lower_nearest(view, value, output, axes, mode)
     if view.dtype(value) is not DType.FLOAT32:
         return f"{mode.mode} mode on element type {view.dtype(value).value}"
     return _lower_taps(view, value, output, axes, mode)
+
+
+def _has_loose_corner(axis: ResizedAxis) -> bool:
+    """ONNX places the last corner at scale * size, ONNX Runtime at the rounded size."""
+    return abs(axis.in_dim * axis.scale - axis.out_dim) > 1e-4 * axis.out_dim
 
 
 def _lower_nearest(
@@ -172,9 +179,7 @@ def _lower_nearest(
     fill: Operand = Const(
         ("pad value", outside, dtype.str), lambda: np.array([outside]).astype(dtype)
     )
-    return gather_grid(
-        view, value, output, tables, fill if outside else Absent(), "nearest resize"
-    )
+    return gather_grid(view, value, output, tables, fill if outside else Absent(), "nearest resize")
 
 
 def _lower_taps(view: View, value: str, output: str, axes: Axes, mode: _Mode) -> Choice | str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,11 +44,13 @@ from colonnade.planner.lower.moves import (
     alias_reshaped,
     copy_constant,
     count_panels,
+    fill_constant,
     gather_grid,
     strided_copy,
 )
 from colonnade.planner.lower.resize import lower_resize, lower_upsample
 from colonnade.planner.strides import Walk, row_major, space_params
+
 
 def lower_view(node: Node, view: View) -> Choice | Alias | str:
     """Reshape, Flatten, Squeeze, Unsqueeze, Identity: the same bytes under another shape.
@@ -58,9 +61,8 @@ def lower_view(node: Node, view: View) -> Choice | Alias | str:
 
 
 def lower_dropout(node: Node, view: View) -> Choice | Alias | str:
-    """Inference only: the data pass through."""
-    if len(node.outputs) > 1 and node.outputs[1]:
-        return "the mask of Dropout is wanted"
+    """Inference only: the data pass through, and the mask, where it is wanted, is all true."""
+    value, output = node.inputs[0], node.outputs[0]
     training = operand(node, 2)
     if training:
         flag = view.constant(training)
@@ -68,7 +70,16 @@ def lower_dropout(node: Node, view: View) -> Choice | Alias | str:
             return "Dropout in training mode"
     if node.version < 7 and not integer(node, "is_test", 0):
         return "Dropout in training mode"
-    return alias_reshaped(view, node.inputs[0], node.outputs[0])
+    mask = node.outputs[1] if len(node.outputs) > 1 else ""
+    if not mask:
+        return alias_reshaped(view, value, output)
+    filled = fill_constant(view, np.ones(1, view.dtype(mask).numpy), mask)
+    copied = strided_copy(
+        view, value, output, view.shape(output), Walk(row_major(view.shape(output))), "with mask"
+    )
+    if isinstance(filled, str) or isinstance(copied, str):
+        return NO_ELEMENTS
+    return replace(copied, before=(filled,))
 
 
 def lower_transpose(node: Node, view: View) -> Choice | Alias | str:
@@ -166,17 +177,14 @@ def _slice_ranges(node: Node, view: View, shape: tuple[int, ...]) -> list[range]
     return kept
 
 
-def _slice_features(
-    view: View, value: str, output: str, ranges: Sequence[range]
-) -> Choice | None:
+def _slice_features(view: View, value: str, output: str, ranges: Sequence[range]) -> Choice | None:
     """A band of features of a value in columns: rows of whole panels."""
     layout, shape = view.layout(value), view.shape(value)
     axis = layout.feature_axis
     if axis is None or view.dtype(value) is not DType.FLOAT32 or ranges[axis].step != 1:
         return None
-    if any(len(r) != dim for i, (r, dim) in enumerate(zip(ranges, shape, strict=True)) if i != axis):
-        return None
-    if any(r.step < 0 for r in ranges):
+    others = [(r, dim) for i, (r, dim) in enumerate(zip(ranges, shape, strict=True)) if i != axis]
+    if any(len(r) != dim or r.step < 0 for r, dim in others):
         return None
     panels = count_panels(shape, axis, view.panel)
     space = space_params(
@@ -210,9 +218,7 @@ def lower_concat(node: Node, view: View) -> Choice | Alias | str:
     itemsize = view.dtype(output).itemsize
     outer = math.prod(shape[:axis])
     parts = tuple(math.prod(view.shape(v)[axis:]) * itemsize for v in inputs)
-    return Choice(
-        "concat", (*(In(v) for v in inputs), Out(output)), (outer, parts), f"axis {axis}"
-    )
+    return Choice("concat", (*(In(v) for v in inputs), Out(output)), (outer, parts), f"axis {axis}")
 
 
 def _panel_parts(
@@ -258,9 +264,7 @@ def lower_pad(node: Node, view: View) -> Choice | Alias | str:
     if isinstance(pads, str):
         return pads
     mode = text(node, "mode", "constant")
-    tables = [
-        _pad_table(dim, pads[i], pads[i + len(shape)], mode) for i, dim in enumerate(shape)
-    ]
+    tables = [_pad_table(dim, pads[i], pads[i + len(shape)], mode) for i, dim in enumerate(shape)]
     return gather_grid(view, value, output, tables, _pad_value(node, view), f"{mode} padding")
 
 
@@ -412,26 +416,15 @@ def lower_eye_like(node: Node, view: View) -> Choice | str:
     if dtype not in ELEMENT_CODE or len(shape) != 2:
         return f"element type {dtype.value}"
     k = integer(node, "k", 0)
-    made = Const(
-        ("eye", shape, k, dtype.value), lambda: np.eye(shape[0], shape[1], k, dtype.numpy)
-    )
+    made = Const(("eye", shape, k, dtype.value), lambda: np.eye(shape[0], shape[1], k, dtype.numpy))
     return copy_constant(view, made, output, "constant")
 
 
 def lower_constant_of_shape(node: Node, view: View) -> Choice | str:
     """A computed shape operand does not matter once the output shape is static."""
-    output = node.outputs[0]
-    dtype = view.dtype(output)
-    if dtype not in ELEMENT_CODE:
-        return f"element type {dtype.value}"
-    if math.prod(view.shape(output)) == 0:
-        return NO_ELEMENTS
     given = node.attrs.get("value")
     item = np.zeros(1, np.float32) if given is None else np.asarray(given).reshape(-1)[:1]
-    made = Const(("item", item.dtype.str, item.tobytes()), lambda: np.ascontiguousarray(item))
-    space = space_params(view.shape(output), [Walk((0,) * len(view.shape(output)))])
-    assert space is not None
-    return Choice("strided_copy", (made, Out(output)), (dtype.itemsize, *space), "fill")
+    return fill_constant(view, item, node.outputs[0])
 
 
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
