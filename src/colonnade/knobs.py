@@ -14,29 +14,31 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar, cast
+from typing import Generic, Literal, TypeVar
 
 from colonnade.errors import KnobError
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 ISAS = ("portable", "avx2", "avx512", "avx512_vnni", "amx")
 """Instruction sets in rising order, as the native core names them."""
+
+MAX_THREADS = 1024
 
 StripeMode = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
-class Knob(Generic[T]):
+class Knob(Generic[T_co]):
     """A declared environment variable; calling it reads it."""
 
     name: str
     takes: str
     meaning: str
-    parse: Callable[[str], T]
-    default: Callable[[], T]
+    parse: Callable[[str], T_co]
+    default: Callable[[], T_co]
 
-    def __call__(self) -> T:
+    def __call__(self) -> T_co:
         text = os.environ.get(self.name, "").strip()
         if not text:
             return self.default()
@@ -62,7 +64,7 @@ def _parse_names(text: str) -> frozenset[str]:
 
 
 def _parse_stripes(text: str) -> StripeMode:
-    return cast(StripeMode, _one_of(("auto", "off"), text))
+    return "off" if _one_of(("auto", "off"), text) == "off" else "auto"
 
 
 def _parse_directory(text: str) -> Path:
@@ -89,8 +91,6 @@ def _default_cache_dir() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "colonnade"
 
-
-MAX_THREADS = 1024
 
 max_isa: Knob[str | None] = Knob(
     "COLONNADE_MAX_ISA",
@@ -136,12 +136,12 @@ stripes: Knob[StripeMode] = Knob(
 )
 
 KNOBS: tuple[Knob[object], ...] = (
-    cast(Knob[object], max_isa),
-    cast(Knob[object], threads),
-    cast(Knob[object], disabled_passes),
-    cast(Knob[object], dump_passes),
-    cast(Knob[object], cache_dir),
-    cast(Knob[object], stripes),
+    max_isa,
+    threads,
+    disabled_passes,
+    dump_passes,
+    cache_dir,
+    stripes,
 )
 """All knobs with a fixed name; `peer_python` makes the ones whose name depends on the peer."""
 

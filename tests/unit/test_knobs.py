@@ -84,7 +84,7 @@ def test_peer_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_peer_python_that_is_no_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLONNADE_PEER_OPENVINO_PYTHON", str(tmp_path / "python"))
-    with pytest.raises(KnobError, match="COLONNADE_PEER_OPENVINO_PYTHON='.*': expected the path"):
+    with pytest.raises(KnobError, match=r"^COLONNADE_PEER_OPENVINO_PYTHON='.*': expected the path"):
         knobs.peer_python("openvino")
 
 
