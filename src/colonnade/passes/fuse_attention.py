@@ -172,10 +172,9 @@ def _build(
     if mask and len(shape) == 3 and len(graph.shape(mask) or ()) == 3:
         mask = f"{out.outputs[0]}/mask"
         own = cast(tuple[int, ...], graph.shape(scores.mask))
-        constants[f"{mask}/shape"] = np.array([own[0], 1, *own[1:]], np.int64)
-        types[f"{mask}/shape"] = TensorType(DType.INT64, (4,))
+        target = shape_constant((own[0], 1, *own[1:]), constants, types)
         types[mask] = TensorType(DType.FLOAT32, (own[0], 1, *own[1:]))
-        extra += (Node("Reshape", (scores.mask, f"{mask}/shape"), (mask,), {}, mask, "", 14),)
+        extra += (Node("Reshape", (scores.mask, target), (mask,), {}, mask, "", 14),)
     joined = _joined_output(graph, out, _Heads(batch, heads, queries, v_shape[-1]))
     attrs = {
         "num_heads": heads, "kv_num_heads": k.heads, "batch": batch,
@@ -261,20 +260,31 @@ def _moved_copy(
     perm = (0, 3, 1, 2) if transposed else (0, 2, 1, 3)
     if len(shape) == 3:
         perm = (0, 2, 1)
-    turned, flat, target = f"{value}/turned", f"{value}/features_last", f"{value}/flat_shape"
+    turned, flat = f"{value}/turned", f"{value}/features_last"
     flat_shape = (want.batch, want.positions, want.heads * want.depth)
+    constants: dict[str, np.ndarray] = {}
+    types: dict[str, TensorType] = {}
+    target = shape_constant(flat_shape, constants, types)
     moved = tuple(shape[i] for i in perm)
     added = (
         Node("Transpose", (value,), (turned,), {"perm": perm}, turned, "", 13),
         Node("Reshape", (turned, target), (flat,), {}, flat, "", 14),
     )
-    types = (
-        (turned, TensorType(DType.FLOAT32, moved)),
-        (flat, TensorType(DType.FLOAT32, flat_shape)),
-        (target, TensorType(DType.INT64, (3,))),
+    types[turned] = TensorType(DType.FLOAT32, moved)
+    types[flat] = TensorType(DType.FLOAT32, flat_shape)
+    return _Operand(
+        flat, want.heads, 1.0, added, tuple(types.items()), tuple(constants.items())
     )
-    constants = ((target, np.array(flat_shape, np.int64)),)
-    return _Operand(flat, want.heads, 1.0, added, types, constants)
+
+
+def shape_constant(
+    shape: tuple[int, ...], constants: dict[str, np.ndarray], types: dict[str, TensorType]
+) -> str:
+    """Name of the constant that holds a shape for Reshape; the name says the value."""
+    name = f"shape({', '.join(map(str, shape))})"
+    constants[name] = np.array(shape, np.int64)
+    types[name] = TensorType(DType.INT64, (len(shape),))
+    return name
 
 
 @dataclass(frozen=True)
@@ -321,13 +331,12 @@ def _split_heads(
     if rank == 3:
         return (Node("Identity", (made,), out.outputs, {}, out.name, "", 14),), {}, {}
     shape = (batch, positions, heads, features // heads)
-    target, split = f"{made}/split_shape", f"{made}/split"
+    split = f"{made}/split"
+    constants: dict[str, np.ndarray] = {}
+    types = {split: TensorType(DType.FLOAT32, shape)}
+    target = shape_constant(shape, constants, types)
     nodes = (
         Node("Reshape", (made, target), (split,), {}, split, "", 14),
         Node("Transpose", (split,), out.outputs, {"perm": (0, 2, 1, 3)}, out.name, "", 13),
     )
-    types = {
-        target: TensorType(DType.INT64, (4,)),
-        split: TensorType(DType.FLOAT32, shape),
-    }
-    return nodes, types, {target: np.array(shape, np.int64)}
+    return nodes, types, constants

@@ -6,14 +6,16 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import enum
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.ir.graph import captures
-from colonnade.planner.choice import ROWS, Alias, Choice, Const, Temp
+from colonnade.planner.choice import ROWS, Alias, Const, Temp
 from colonnade.planner.memory import Lifetime, peak_live_bytes, place_buffers
 from colonnade.planner.plan import Buffer, Call, ParallelFor, Plan, Seq, Space, Split
 from colonnade.planner.select import (
@@ -51,7 +53,24 @@ class FallbackRegion:
     outputs: tuple[str, ...]
 
 
-Region = NativeRegion | FallbackRegion
+@dataclass(frozen=True)
+class CustomRegion:
+    """One node of a user's operator, run by the function that came with it."""
+
+    node: Node
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+Region = NativeRegion | FallbackRegion | CustomRegion
+
+
+class Kind(enum.Enum):
+    """Who runs a node; the value is what `explain` says."""
+
+    NATIVE = "native"
+    FALLBACK = "onnxruntime"
+    CUSTOM = "custom"
 
 
 @dataclass(frozen=True)
@@ -63,26 +82,39 @@ class Program:
     records: tuple[NodeRecord, ...]
 
 
-def build_program(graph: Graph, target: Target, pack: PackConstant) -> Program:
-    """Plan a specialised graph for a target."""
+def build_program(
+    graph: Graph,
+    target: Target,
+    pack: PackConstant,
+    custom_ops: frozenset[tuple[str, str]] = frozenset(),
+) -> Program:
+    """Plan a specialised graph for a target. `custom_ops`: (domain, op) of the user's operators."""
     regions: list[Region] = []
     records: list[NodeRecord] = []
-    for nodes, is_native in split_regions(graph, _decide_all(graph, target)):
+    kinds = {id(node): _kind(node, graph, target, custom_ops) for node in graph.nodes}
+    for nodes, kind in split_regions(graph, kinds):
         inputs, outputs = _border(graph, nodes)
-        if is_native:
+        if kind is Kind.NATIVE:
             region, made = _build_native(graph, nodes, inputs, outputs, target, pack)
             regions.append(region)
             records += made
-        else:
+        elif kind is Kind.FALLBACK:
             regions.append(FallbackRegion(tuple(nodes), inputs, outputs))
-            records += [_fallback_record(graph, node, target) for node in nodes]
+            records += [_outside_record(graph, node, target, kind) for node in nodes]
+        else:
+            regions.append(CustomRegion(nodes[0], inputs, outputs))
+            records.append(_outside_record(graph, nodes[0], target, kind))
     return Program(graph, tuple(regions), tuple(records))
 
 
-def _decide_all(graph: Graph, target: Target) -> dict[int, Decision]:
-    """A first decision for each node, without knowing layouts: native or not."""
-    view = GraphView(graph, target, {})
-    return {id(node): _decide(node, view) for node in graph.nodes}
+def _kind(
+    node: Node, graph: Graph, target: Target, custom_ops: frozenset[tuple[str, str]]
+) -> Kind:
+    """A first decision, without knowing layouts."""
+    if (node.domain, node.op) in custom_ops:
+        return Kind.CUSTOM
+    decision = _decide(node, GraphView(graph, target, {}))
+    return Kind.FALLBACK if isinstance(decision, str) else Kind.NATIVE
 
 
 def _decide(node: Node, view: GraphView) -> Decision:
@@ -97,12 +129,10 @@ def _is_empty(node: Node, view: GraphView) -> bool:
     return bool(shapes) and all(is_static(s) and num_elements(s) == 0 for s in shapes)
 
 
-def split_regions(
-    graph: Graph, decisions: Mapping[int, Decision]
-) -> list[tuple[list[Node], bool]]:
-    """Maximal regions of native and of fallback nodes, in an order that runs.
+def split_regions(graph: Graph, kinds: Mapping[int, Kind]) -> list[tuple[list[Node], Kind]]:
+    """Maximal regions of nodes of one kind (by node id), in an order that runs.
 
-    Takes every ready native node, then every ready fallback node, and so on.
+    Takes every ready native node, then every ready fallback node, then one custom node, and so on.
     """
     missing = {id(node): 0 for node in graph.nodes}
     readers: dict[str, list[Node]] = {}
@@ -111,39 +141,32 @@ def split_regions(
             if value in graph.producer:
                 missing[id(node)] += 1
                 readers.setdefault(value, []).append(node)
-    ready: dict[bool, list[Node]] = {True: [], False: []}
-    native = {id(n): not isinstance(decisions[id(n)], str) for n in graph.nodes}
+    ready: dict[Kind, deque[Node]] = {kind: deque() for kind in Kind}
     for node in graph.nodes:
         if missing[id(node)] == 0:
-            ready[native[id(node)]].append(node)
-    regions: list[tuple[list[Node], bool]] = []
-    kind = True
-    while ready[True] or ready[False]:
-        region = _drain(ready, kind, native, missing, readers)
-        if region:
-            regions.append((region, kind))
-        kind = not kind
+            ready[kinds[id(node)]].append(node)
+    regions: list[tuple[list[Node], Kind]] = []
+    while any(ready.values()):
+        for kind in Kind:
+            region: list[Node] = []
+            while ready[kind] and not (kind is Kind.CUSTOM and region):
+                node = ready[kind].popleft()
+                region.append(node)
+                for reader in _made_ready(node, missing, readers):
+                    ready[kinds[id(reader)]].append(reader)
+            if region:
+                regions.append((region, kind))
     return regions
 
 
-def _drain(
-    ready: dict[bool, list[Node]],
-    kind: bool,
-    native: Mapping[int, bool],
-    missing: dict[int, int],
-    readers: Mapping[str, list[Node]],
-) -> list[Node]:
-    region: list[Node] = []
-    queue = ready[kind]
-    while queue:
-        node = queue.pop(0)
-        region.append(node)
-        for value in filter(None, node.outputs):
-            for reader in readers.get(value, ()):
-                missing[id(reader)] -= 1
-                if missing[id(reader)] == 0:
-                    ready[native[id(reader)]].append(reader)
-    return region
+def _made_ready(
+    node: Node, missing: dict[int, int], readers: Mapping[str, list[Node]]
+) -> Iterator[Node]:
+    for value in filter(None, node.outputs):
+        for reader in readers.get(value, ()):
+            missing[id(reader)] -= 1
+            if missing[id(reader)] == 0:
+                yield reader
 
 
 def _border(graph: Graph, nodes: Sequence[Node]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -169,14 +192,16 @@ def _border(graph: Graph, nodes: Sequence[Node]) -> tuple[tuple[str, ...], tuple
     return tuple(inputs), tuple(outputs)
 
 
-def _fallback_record(graph: Graph, node: Node, target: Target) -> NodeRecord:
-    reason = decide(node, GraphView(graph, target, {}))
+def _outside_record(graph: Graph, node: Node, target: Target, kind: Kind) -> NodeRecord:
+    is_custom = kind is Kind.CUSTOM
+    reason = "custom operator" if is_custom else decide(node, GraphView(graph, target, {}))
     nbytes = 0
     for out in filter(None, node.outputs):
         shape = graph.shape(out)
         if is_static(shape) and graph.dtype(out) is not DType.OTHER:
             nbytes += num_elements(shape) * max(graph.dtype(out).itemsize, 1)
-    return NodeRecord(node.name, node.op, "onnxruntime", "fallback", str(reason), "rows", nbytes)
+    kernel = "custom" if is_custom else "fallback"
+    return NodeRecord(node.name, node.op, kind.value, kernel, str(reason), "rows", nbytes)
 
 
 def _build_native(
@@ -363,8 +388,9 @@ class _PlanBuilder:
 
 
 __all__ = [
-    "Choice",
+    "CustomRegion",
     "FallbackRegion",
+    "Kind",
     "NativeRegion",
     "PackConstant",
     "Program",
