@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "ulp.h"
 
 namespace colonnade {
 
@@ -72,14 +73,6 @@ struct Outcome {
   uint64_t num_different_bits = 0;
 };
 
-// Distance of `got` from `exact` in units of the last place of a float of that size.
-double ulp_distance(float got, double exact) {
-  const double finite_got = std::isinf(got) ? std::copysign(0x1p128, got) : got;
-  const double bounded = std::fmin(std::fmax(exact, -0x1p128), 0x1p128);
-  const int exponent = bounded == 0.0 ? -126 : std::max(std::ilogb(bounded), -126);
-  return std::abs(finite_got - bounded) / std::ldexp(1.0, std::min(exponent, 127) - 23);
-}
-
 void compare(const Function& function, const float* input, const float* output, Outcome& outcome) {
   for (int i = 0; i < kChunk; ++i) {
     const double exact = function.oracle(input[i]);
@@ -87,7 +80,7 @@ void compare(const Function& function, const float* input, const float* output, 
       outcome.num_wrong_specials += std::isnan(exact) != std::isnan(output[i]);
       continue;
     }
-    const double ulp = ulp_distance(output[i], exact);
+    const double ulp = test::ulp_distance(output[i], exact);
     if (ulp > outcome.worst_ulp) {
       outcome.worst_ulp = ulp;
       outcome.worst_input = input[i];
@@ -98,10 +91,7 @@ void compare(const Function& function, const float* input, const float* output, 
 uint64_t count_different(const float* a, const float* b) {
   if (std::memcmp(a, b, kChunk * sizeof(float)) == 0) return 0;
   uint64_t count = 0;
-  for (int i = 0; i < kChunk; ++i) {
-    const bool both_nan = std::isnan(a[i]) && std::isnan(b[i]);
-    count += !both_nan && std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i]);
-  }
+  for (int i = 0; i < kChunk; ++i) count += !test::is_same(a[i], b[i]);
   return count;
 }
 
@@ -160,7 +150,7 @@ Outcome sweep(const Function& function, Isa best, uint64_t stride) {
                           __builtin_inff()};
   for (float point : points) {
     for (int sign = 0; sign < 2; ++sign) {
-      const auto centre = std::bit_cast<int64_t>(int64_t{std::bit_cast<uint32_t>(point)});
+      const int64_t centre = std::bit_cast<uint32_t>(point);
       for (int64_t offset = -2048; offset < 2048; ++offset) {
         const int64_t magnitude = std::max<int64_t>(centre + offset, 0);
         add(static_cast<uint32_t>(magnitude) | (sign ? 0x80000000u : 0u));

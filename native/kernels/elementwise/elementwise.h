@@ -14,10 +14,11 @@
 //
 // The interpreter runs one instruction over a block of up to kElementwiseBlock elements before the
 // next, so registers stay in L1; several short rows share a block. Contiguous operands are read and
-// written in place, without a copy. Comparisons give 0 or 1, conditions are "not zero". Transcendental
-// operations are those of simd/math.inc; the inverse and hyperbolic ones, pow, mod and tan call the C
-// library per lane. The same bits come out of every ISA, of any split of the units, and whatever the
-// strides are (the C library's functions excepted: they are the machine's own).
+// written in place, without a copy. Comparisons give 0 or 1, conditions are "not zero".
+// Transcendental operations are those of simd/math.inc; the inverse and hyperbolic ones, pow, mod
+// and tan call the C library per lane. The same bits come out of every ISA, of any split of the
+// units, and whatever the strides are (the C library's functions excepted: they are the machine's
+// own).
 //
 // Aliasing: an output may be exactly one of the inputs (same data, same strides). Any other overlap
 // is an error. No alignment is required. Kernels are pure: no allocation, no threads, no globals.
@@ -74,9 +75,9 @@ struct ElementwiseProgram {
   int32_t num_outputs = 0;
   int32_t num_steps = 0;
   int32_t num_temps = 0;
-  uint8_t outputs[kElementwiseOutputs] = {};           // The register of each output.
-  int8_t output_steps[kElementwiseOutputs] = {};       // The step that makes it; -1 for an input.
-  int8_t last_reads[kElementwiseInputs] = {};          // The last step that reads an input, or -1.
+  uint8_t outputs[kElementwiseOutputs] = {};      // The register of each output.
+  int8_t output_steps[kElementwiseOutputs] = {};  // The step that makes it; -1 for an input.
+  int8_t last_reads[kElementwiseInputs] = {};     // The last step that reads an input, or -1.
   Step steps[kElementwiseInstructions] = {};
 };
 
@@ -87,8 +88,8 @@ const char* build_elementwise_program(int32_t num_inputs,
                                       ElementwiseProgram& program);
 
 struct ElementwiseShape {
-  int32_t num_row_dims;                    // 0 .. kElementwiseRowDims.
-  int64_t row_dims[kElementwiseRowDims];   // Outermost first.
+  int32_t num_row_dims;                   // 0 .. kElementwiseRowDims.
+  int64_t row_dims[kElementwiseRowDims];  // Outermost first.
   int64_t cols;
 };
 
@@ -100,11 +101,11 @@ enum class ElementType : uint8_t {
 struct ElementwiseOperand {
   const void* data;
   int64_t row_strides[kElementwiseRowDims];  // In elements, one per row dimension.
-  int64_t col_stride;                        // 0 or 1.
+  int64_t col_stride;                        // 1 is fast, 0 faster; others are gathered.
   ElementType type;
 };
 
-// col_stride is 1, and the rows do not overlap.
+// The columns of a row follow each other, and the rows do not overlap.
 struct ElementwiseResult {
   void* data;
   int64_t row_strides[kElementwiseRowDims];
@@ -114,8 +115,8 @@ struct ElementwiseResult {
 struct ElementwiseParams {
   const ElementwiseProgram* program;
   ElementwiseShape shape;
-  const ElementwiseOperand* inputs;    // program->num_inputs of them.
-  const ElementwiseResult* outputs;    // program->num_outputs of them.
+  const ElementwiseOperand* inputs;  // program->num_inputs of them.
+  const ElementwiseResult* outputs;  // program->num_outputs of them.
 };
 
 // Work is dealt in units: chunks of kElementwiseChunk columns of a row, row by row. With
