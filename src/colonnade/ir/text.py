@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from colonnade.ir.graph import AttrValue, Graph, Node, Subgraph
+from colonnade.ir.program import Program
 
 
 def format_graph(graph: Graph) -> str:
@@ -41,4 +42,4 @@ def _format_attr(value: AttrValue) -> str:
         return f"subgraph({len(value.proto)} bytes)"
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{list(value.shape)}"
-    return f"<{value}>" if type(value).__name__ == "Program" else repr(value)
+    return f"<{value}>" if isinstance(value, Program) else repr(value)

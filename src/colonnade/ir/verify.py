@@ -32,6 +32,6 @@ def _verify_node(graph: Graph, node: Node, known: set[str]) -> None:
             raise GraphError(f"{node} makes {out!r} a second time")
         if out and out not in graph.types:
             raise GraphError(f"{node}: output {out!r} has no type")
-    for value in node.attrs.values():
-        if isinstance(value, Program):
-            verify_program(value)
+    for attr in node.attrs.values():
+        if isinstance(attr, Program):
+            verify_program(attr)

@@ -28,14 +28,16 @@ MAX_HEAVY_BYTES = 1 << 20
 MAX_VALUE_ELEMENTS = 1024
 """Constants up to this size are shown to shape inference."""
 
-RANDOM = frozenset(
-    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
-)
-HEAVY = frozenset(
-    "Conv ConvTranspose ConvInteger QLinearConv DeformConv MatMul MatMulInteger QLinearMatMul Gemm "
-    "Einsum RNN GRU LSTM Attention Det AveragePool MaxPool LpPool DFT STFT NonMaxSuppression "
-    "RoiAlign MaxRoiPool GridSample TfIdfVectorizer LRN Resize Upsample Col2Im Optional".split()
-)
+RANDOM = frozenset({
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
+    "Bernoulli",
+})  # fmt: skip
+HEAVY = frozenset({
+    "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "MatMul", "MatMulInteger",
+    "QLinearMatMul", "Gemm", "Einsum", "RNN", "GRU", "LSTM", "Attention", "Det", "AveragePool",
+    "MaxPool", "LpPool", "DFT", "STFT", "NonMaxSuppression", "RoiAlign", "MaxRoiPool",
+    "GridSample", "TfIdfVectorizer", "LRN", "Resize", "Upsample", "Col2Im",
+})  # fmt: skip
 
 
 def specialise(

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
-from colonnade.errors import ModelError
 
+from colonnade.errors import ModelError
 from colonnade.ir import DType, Graph, Node, Shape, Subgraph, TensorType, verify_graph
 from colonnade.passes.specialise import specialise
 
@@ -87,7 +87,7 @@ def test_shapes_bind_symbols_of_all_inputs() -> None:
 @pytest.mark.parametrize("shape", [(5,), (5, 4), (5, 3, 1)])
 def test_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     graph = make_graph([Node("Relu", ("x",), ("z",))], {"x": ("n", 3)}, ["z"])
-    with pytest.raises(ValueError, match="'x'.*does not fit"):
+    with pytest.raises(ValueError, match=r"'x'.*does not fit"):
         run(graph, {"x": shape})
 
 
@@ -277,7 +277,7 @@ def test_heavy_operation_on_big_constants_stays() -> None:
 def test_node_that_refuses_its_constants_is_a_model_error() -> None:
     node = Node("Gather", ("w", "idx"), ("z",), name="lookup")
     graph = make_graph([node], {}, ["z"], w=[1, 2], idx=[5])
-    with pytest.raises(ModelError, match="lookup.*index out of range"):
+    with pytest.raises(ModelError, match=r"lookup.*index out of range"):
         run(graph, {})
 
 
