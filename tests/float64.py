@@ -1,8 +1,8 @@
 """An ONNX model evaluated in float64: the answer that float32 engines are measured against.
 
 onnx's own reference evaluator runs the graph; torch computes the operators for which the
-evaluator is slow, rounds to float32 or has no implementation. It passes every attribute, so they name some
-that they need not look at.
+evaluator is slow, rounds to float32 or has no implementation. The evaluator passes every
+attribute, so they name some that they need not look at.
 """
 
 # ruff: noqa: ARG002

@@ -121,6 +121,13 @@ def _efficientnet_lite0(path: Path) -> None:
     efficientnet.build(path)
 
 
+def _efficientnet_lite0_direct(path: Path) -> None:
+    require("onnx", "building efficientnet_lite0_direct")
+    from models.builders import efficientnet_direct
+
+    efficientnet_direct.build(path)
+
+
 def _crnn_english_g2(path: Path) -> None:
     require("torch", "building crnn_english_g2")
     from models.builders import crnn
@@ -154,6 +161,15 @@ MODELS: dict[str, Model] = {
             "efficientnet_lite0",
             "EfficientNet-Lite0, ImageNet",
             _efficientnet_lite0,
+            photos.efficientnet_inputs,
+            "pixels a side",
+            224,
+            fixed_seq=True,
+        ),
+        Model(
+            "efficientnet_lite0_direct",
+            "EfficientNet-Lite0, written without torch",
+            _efficientnet_lite0_direct,
             photos.efficientnet_inputs,
             "pixels a side",
             224,
