@@ -229,6 +229,7 @@ std::string prepare_scatter_nd(PrepareContext& context, Prepared& prepared) {
   s.item_bytes = item_bytes(type);
   s.reduce = kernels::find_reduce_into(reduction, type);
   if (s.reduce == nullptr) return "no such reduction for this type";
+  if (checked_product({s.row_items, s.item_bytes}) < 0) return "sizes out of range";
   const int64_t data = checked_product({num_elements(dims), s.row_items});
   if (!holds(context, 0, data, s.item_bytes)) return "data are too small";
   if (!holds(context, 1, checked_product({s.count, static_cast<int64_t>(dims.size())}), 8)) {
@@ -272,7 +273,9 @@ std::string prepare_one_hot(PrepareContext& context, Prepared& prepared) {
   if (!holds(context, 2, checked_product({o.outer, o.depth, o.inner}), o.item_bytes)) {
     return "output is too small";
   }
-  set_units(*p, o.outer, o.depth * o.inner, prepared);
+  const int64_t block = checked_product({o.depth, o.inner});
+  if (block < 0) return "sizes out of range";
+  set_units(*p, o.outer, block, prepared);
   prepared.params = std::move(p);
   return "";
 }
@@ -313,11 +316,13 @@ RunStatus run_where(const void* params, const RunContext& context) {
   return {};
 }
 
-// Reads outer, dim, inner; -1 when out of range.
+// Reads outer, dim, inner; returns their product, or -1 when one is out of range.
 int64_t read_axis_shape(PrepareContext& context, AxisShape& shape) {
   shape.outer = context.params.integer();
   shape.dim = context.params.integer();
   shape.inner = context.params.integer();
+  // With no outer index the other two may still be absurd.
+  if (checked_product({shape.dim, shape.inner, 16}) < 0) return -1;
   return checked_product({shape.outer, shape.dim, shape.inner});
 }
 

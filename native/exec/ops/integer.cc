@@ -111,7 +111,7 @@ std::string read_inputs(PrepareContext& context, MapVariadic& p) {
     space.start[0] = context.params.integer();
     const auto strides = context.params.list();
     if (p.elements < 0 || strides.size() != dims.size()) return "sizes out of range";
-    std::copy(strides.begin(), strides.end(), space.strides[0].begin());
+    set_walk(dims, strides, 0, space.strides);
     const int64_t limit = context.operands[i].present() ? context.operands[i].bytes / p.bytes : 0;
     if (p.elements > 0 && !is_within(dims, strides, space.start[0], limit)) {
       return "input " + std::to_string(i) + " is too small for its strides";
@@ -232,7 +232,7 @@ int64_t read_axes(PrepareContext& context, IndexSpace<1>& space) {
   if (dims.empty() || dims.size() > kMaxRank || strides.size() != dims.size()) return -1;
   space.rank = static_cast<int>(dims.size());
   std::copy(dims.begin(), dims.end(), space.dims.begin());
-  std::copy(strides.begin(), strides.end(), space.strides[0].begin());
+  set_walk(dims, strides, 0, space.strides);
   return num_elements(dims);
 }
 
@@ -269,6 +269,7 @@ std::string prepare_reduce(PrepareContext& context, Prepared& prepared) {
   if (!is_empty && !is_reduce_within(r, context.operands[0].bytes / bytes)) {
     return "input is too small for its strides";
   }
+  if (is_empty) r.kept.strides[0].fill(0);  // Nothing is read: these were not checked.
   const int64_t made = checked_product({r.outputs, r.inner});
   const int64_t work = checked_product({r.reduced_elements, r.inner});
   if (work < 0) return "sizes out of range";

@@ -88,7 +88,9 @@ std::string prepare_parts(PrepareContext& context, Prepared& prepared, bool is_s
     if (!holds(context, is_split ? i + 1 : i, checked_product({outer, bytes[i]}), 1)) {
       return "part " + std::to_string(i) + " is too small";
     }
-    p->row_bytes += bytes[i];
+    if (bytes[i] < 0 || __builtin_add_overflow(p->row_bytes, bytes[i], &p->row_bytes)) {
+      return "sizes out of range";
+    }
   }
   if (!holds(context, is_split ? 0 : bytes.size(), checked_product({outer, p->row_bytes}), 1)) {
     return "whole is too small";

@@ -36,6 +36,14 @@ inline bool is_within(std::span<const int64_t> dims, std::span<const int64_t> st
   return low >= 0 && high < limit;
 }
 
+// Copies dims and strides. The stride of an axis of size 1 is never used: it becomes 0, whatever a
+// plan says, so that walking over the axis cannot overflow.
+template <size_t N>
+void set_walk(std::span<const int64_t> dims, std::span<const int64_t> strides, size_t operand,
+              std::array<std::array<int64_t, kMaxRank>, N>& walks) {
+  for (size_t d = 0; d < dims.size(); ++d) walks[operand][d] = dims[d] > 1 ? strides[d] : 0;
+}
+
 // Fills `space` and `elements`. Operand i holds items of item_bytes[i] bytes.
 template <int N>
 std::string read_space(PrepareContext& context, const std::array<int64_t, N>& item_bytes,
@@ -50,7 +58,7 @@ std::string read_space(PrepareContext& context, const std::array<int64_t, N>& it
     space.start[i] = context.params.integer();
     const auto strides = context.params.list();
     if (strides.size() != dims.size()) return "strides do not fit the rank";
-    std::copy(strides.begin(), strides.end(), space.strides[i].begin());
+    set_walk(dims, strides, i, space.strides);
     if (i >= context.operands.size() || !context.operands[i].present()) return "operand is absent";
     const int64_t limit = context.operands[i].bytes / item_bytes[i];
     if (elements > 0 && !is_within(dims, strides, space.start[i], limit)) {

@@ -1,4 +1,4 @@
-"""Operators that read or write by index, order elements along an axis, or choose between tensors."""
+"""Operators that read or write by index, order an axis, or choose between tensors."""
 
 from __future__ import annotations
 
