@@ -1,0 +1,34 @@
+#include "simd/portable.h"
+
+#include "kernels/conv/blocks.h"
+#include "kernels/conv/conv.h"
+
+namespace colonnade::portable {
+namespace {
+
+inline constexpr int kTileRows = 3;
+
+// Elements 0, 2, 4, ... of p; reads two vectors.
+inline Vec load_even(const float* p) {
+  float even[kLanes];
+  for (int i = 0; i < kLanes; ++i) even[i] = p[2 * i];
+  return loadu(even);
+}
+
+#include "kernels/conv/tile.inc"
+
+#include "kernels/conv/conv_impl.inc"
+
+}  // namespace
+
+void conv_f32_3x16_portable(const kernels::ConvParams& p, int64_t panel_begin, int64_t panel_end,
+                 int64_t tile_begin, int64_t tile_end, void* scratch) {
+  run_any_conv<false>(p, panel_begin, panel_end, tile_begin, tile_end, scratch);
+}
+
+void conv_transpose_f32_3x16_portable(const kernels::ConvParams& p, int64_t panel_begin, int64_t panel_end,
+                           int64_t tile_begin, int64_t tile_end, void* scratch) {
+  run_any_conv<true>(p, panel_begin, panel_end, tile_begin, tile_end, scratch);
+}
+
+}  // namespace colonnade::portable

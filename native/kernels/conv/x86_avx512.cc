@@ -1,0 +1,33 @@
+#include "simd/x86_avx512.h"
+
+#include "kernels/conv/blocks.h"
+#include "kernels/conv/conv.h"
+
+namespace colonnade::avx512 {
+namespace {
+
+inline constexpr int kTileRows = 6;
+
+// Elements 0, 2, 4, ... of p; reads two vectors.
+inline Vec load_even(const float* p) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + kLanes))};
+}
+
+#include "kernels/conv/tile.inc"
+
+#include "kernels/conv/conv_impl.inc"
+
+}  // namespace
+
+void conv_f32_6x64_avx512(const kernels::ConvParams& p, int64_t panel_begin, int64_t panel_end,
+                 int64_t tile_begin, int64_t tile_end, void* scratch) {
+  run_any_conv<false>(p, panel_begin, panel_end, tile_begin, tile_end, scratch);
+}
+
+void conv_transpose_f32_6x64_avx512(const kernels::ConvParams& p, int64_t panel_begin, int64_t panel_end,
+                           int64_t tile_begin, int64_t tile_end, void* scratch) {
+  run_any_conv<true>(p, panel_begin, panel_end, tile_begin, tile_end, scratch);
+}
+
+}  // namespace colonnade::avx512

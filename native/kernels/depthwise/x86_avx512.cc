@@ -1,0 +1,24 @@
+#include "simd/x86_avx512.h"
+
+#include "kernels/depthwise/depthwise.h"
+
+namespace colonnade::avx512 {
+namespace {
+
+// Elements 0, 2, 4, ... of p; reads two vectors.
+inline Vec load_even(const float* p) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + kLanes))};
+}
+
+#include "kernels/depthwise/depthwise_impl.inc"
+
+}  // namespace
+
+void depthwise_f32_64_avx512(const kernels::DepthwiseParams& p, int64_t panel_begin,
+                      int64_t panel_end, int64_t channel_begin, int64_t channel_end,
+                      void* scratch) {
+  run_depthwise(p, panel_begin, panel_end, channel_begin, channel_end, scratch);
+}
+
+}  // namespace colonnade::avx512
