@@ -28,6 +28,8 @@ class _View:
     dtype: np.dtype[Any]
     offset: int
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    """In elements; the convolutions of some files are stored transposed."""
 
 
 def read_state_dict(data: bytes) -> dict[str, np.ndarray]:
@@ -70,16 +72,7 @@ def _view(
     strides: tuple[int, ...],
     *_: object,
 ) -> _View:
-    if strides != _dense_strides(shape):
-        raise pickle.UnpicklingError(f"a tensor of shape {shape} has strides {strides}")
-    return _View(*storage, offset, shape)
-
-
-def _dense_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides = [1]
-    for size in reversed(shape[1:]):
-        strides.append(strides[-1] * size)
-    return tuple(reversed(strides))[: len(shape)] if shape else ()
+    return _View(*storage, offset, shape, strides)
 
 
 def _storage(file: io.BytesIO, dtype: np.dtype[Any]) -> np.ndarray:
@@ -88,5 +81,12 @@ def _storage(file: io.BytesIO, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _array(storage: np.ndarray, view: _View) -> np.ndarray:
-    size = int(np.prod(view.shape))
-    return storage[view.offset : view.offset + size].reshape(view.shape)
+    last = view.offset + sum(
+        (size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)
+    )
+    if min(view.offset, *view.strides, 0) < 0 or last >= storage.size:
+        raise ValueError(f"a tensor of shape {view.shape} leaves its storage of {storage.size}")
+    strides = [stride * storage.itemsize for stride in view.strides]
+    return np.lib.stride_tricks.as_strided(
+        storage[view.offset :], view.shape, strides, writeable=False
+    )
