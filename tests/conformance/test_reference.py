@@ -18,6 +18,7 @@ from onnx import AttributeProto, numpy_helper
 from colonnade.errors import RunError
 from colonnade.ir import AttrValue, Graph, Node, Subgraph
 from colonnade.reference import run_graph
+from tolerance import tolerance
 
 GAPS_FILE = Path(__file__).with_name("reference_gaps.txt")
 
@@ -105,7 +106,7 @@ def check_equal(actual: np.ndarray, expected: np.ndarray, rtol: float, atol: flo
     if expected.dtype.kind == "f" and expected.size:
         # Both sides are rounded; sums that cancel keep the rounding of their largest terms.
         largest = np.abs(expected[np.isfinite(expected)].astype(np.float64)).max(initial=0)
-        atol = max(atol, 4 * float(np.finfo(expected.dtype).eps) * float(largest))
+        atol = max(atol, tolerance(3, float(largest), 1.0, expected.dtype))
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 

@@ -96,8 +96,9 @@ def run_program(program: Program, operands: Sequence[np.ndarray]) -> np.ndarray:
         raise EvaluationError(f"{len(operands)} operands for {program.num_inputs} inputs")
     shape = reserve_broadcast(*operands)
     values = [operand.astype(np.float32, copy=False) for operand in operands]
-    for instruction in program.instructions:
-        values.append(_run_instruction(instruction, values))
+    with np.errstate(all="ignore"):
+        for instruction in program.instructions:
+            values.append(_run_instruction(instruction, values))
     return np.broadcast_to(values[program.result], shape)
 
 

@@ -100,12 +100,14 @@ def _qlinear_matmul(
 ) -> Outputs:
     del node
     product = matmul(_centred(a, _per_row(a_zero)), _centred(b, b_zero))
-    factor = (
-        _per_row(a_scale).astype(np.float64)
-        * b_scale.astype(np.float64)
-        / y_scale.astype(np.float64)
-    )
-    return (saturate(np.rint(product * factor) + y_zero.astype(np.float64), y_zero.dtype),)
+    factor = _per_row(a_scale) * b_scale / y_scale
+    return (_requantized(product, factor, y_zero),)
+
+
+def _requantized(total: np.ndarray, factor: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """Scale an integer sum in float32, as runtimes do: the precision decides how ties round."""
+    scaled = np.rint(total.astype(np.float32) * factor.astype(np.float32))
+    return saturate(scaled.astype(np.float64) + zero.astype(np.float64), zero.dtype)
 
 
 def _per_filter(parameter: np.ndarray, rank: int) -> np.ndarray:
@@ -137,9 +139,8 @@ def _qlinear_conv(
     bias: np.ndarray | None = None,
 ) -> Outputs:
     total = convolve(node, _centred(x, x_zero), _centred(w, _per_filter(w_zero, w.ndim)), bias)
-    factor = x_scale.astype(np.float64) * w_scale.astype(np.float64) / y_scale.astype(np.float64)
-    scaled = total * _per_filter(factor, x.ndim - 1)
-    return (saturate(np.rint(scaled) + y_zero.astype(np.float64), y_zero.dtype),)
+    factor = x_scale * w_scale / y_scale
+    return (_requantized(total, _per_filter(factor, x.ndim - 1), y_zero),)
 
 
 OPS: Operations = {

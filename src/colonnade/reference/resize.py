@@ -116,11 +116,12 @@ def _resample(
     result = x if is_nearest else wide(x)
     for axis, walk in zip(axes, walks, strict=True):
         reserve((*result.shape[:axis], walk.out, *result.shape[axis + 1 :]), result.dtype)
-        at = _coordinates(node, walk)
-        if _is_crop(node) and node.version >= 11:
-            outside.append((axis, (at < 0) | (at > walk.size - 1)))
-        if walk.size == walk.out and np.array_equal(at, np.arange(walk.size)):
+        is_crop = _is_crop(node) and node.version >= 11
+        if walk.size == walk.out and walk.scale == 1 and not is_crop:
             continue
+        at = _coordinates(node, walk)
+        if is_crop:
+            outside.append((axis, (at < 0) | (at > walk.size - 1)))
         if is_nearest:
             result = np.take(result, _nearest(node, at, walk), axis)
         else:
@@ -232,7 +233,9 @@ def _grid_sample(node: Node, x: np.ndarray, grid: np.ndarray) -> Outputs:
     for i, size in enumerate(x.shape[2:]):
         place = wide(grid)[..., rank - 1 - i]
         at = (place + 1) / 2 * (size - 1) if is_aligned else ((place + 1) * size - 1) / 2
-        positions.append(_padded_position(at, size, padding, is_aligned))
+        # A cubic's taps are clamped one by one instead: its weights are of the position itself.
+        is_border_cubic = mode == "cubic" and padding == "border"
+        positions.append(at if is_border_cubic else _padded_position(at, size, padding, is_aligned))
     result = np.zeros((*x.shape[:2], *grid.shape[1:-1]))
     reach = {"nearest": (0, 1), "linear": (0, 2), "cubic": (-1, 3)}
     if mode not in reach:

@@ -242,11 +242,11 @@ def _dropout(
     ratio: np.ndarray | None = None,
     training: np.ndarray | None = None,
 ) -> Outputs:
-    """Inference: the input, and a mask of ones."""
+    """Inference: the input, and a mask of ones (of nothing, before opset 12)."""
     if training is not None and training.any() and (ratio is None or ratio.item() > 0):
         raise NotImplementedError("Dropout that trains is random")
     mask_type = np.bool_ if node.version >= 10 else x.dtype
-    return x, np.ones(x.shape, mask_type)
+    return x, np.full(x.shape, node.version >= 12, mask_type)
 
 
 OPS: Operations = {
