@@ -92,3 +92,9 @@ def test_every_knob_is_declared_once() -> None:
     names = [knob.name for knob in knobs.KNOBS]
     assert len(set(names)) == len(names)
     assert all(name.startswith("COLONNADE_") for name in names)
+
+
+def test_every_knob_is_documented() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+    missing = [knob.name for knob in knobs.KNOBS if f"| `{knob.name}` |" not in document]
+    assert not missing
