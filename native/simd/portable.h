@@ -102,6 +102,9 @@ inline Vec mul_add(Vec a, Vec b, Vec c) { return a * b + c; }
 inline Mask operator&(Mask a, Mask b) { return {a.raw & b.raw}; }
 inline Mask operator|(Mask a, Mask b) { return {a.raw | b.raw}; }
 inline Mask operator~(Mask a) { return {~a.raw}; }
+inline Mask first_lanes(int count) {
+  return {RawInt{0, 1, 2, 3} < RawInt{count, count, count, count}};
+}
 inline bool any(Mask a) { return (a.raw[0] | a.raw[1] | a.raw[2] | a.raw[3]) != 0; }
 inline Mask lt(Vec a, Vec b) { return {a.raw < b.raw}; }
 inline Mask le(Vec a, Vec b) { return {a.raw <= b.raw}; }

@@ -21,7 +21,7 @@
 //   min_second(a, b), max_second(a, b): b if either is NaN or both are equal; one instruction
 //   abs, copysign(magnitude, sign), sqrt (correctly rounded), floor, ceil, trunc, round_even
 //   lt le gt ge eq (false on NaN), ne (true on NaN), is_nan; Mask & | ~, any(mask)
-//   select(mask, a, b) = mask ? a : b
+//   select(mask, a, b) = mask ? a : b; first_lanes(n): true in the first n lanes, 0 <= n <= kLanes
 //   set1_int(k), IntVec + - & | ^, shift_left<k>, shift_right<k> (logical),
 //       shift_right_arithmetic<k>, bits(Vec), from_bits(IntVec), to_float(IntVec),
 //       to_int(Vec) truncates, to_int_even(Vec) rounds to nearest even: both give INT32_MIN

@@ -92,6 +92,7 @@ inline Mask operator|(Mask a, Mask b) { return {_mm256_or_ps(a.raw, b.raw)}; }
 inline Mask operator~(Mask a) {
   return {_mm256_xor_ps(a.raw, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))};
 }
+inline Mask first_lanes(int count) { return {_mm256_castsi256_ps(tail_mask(count))}; }
 inline bool any(Mask a) { return _mm256_movemask_ps(a.raw) != 0; }
 inline Mask lt(Vec a, Vec b) { return {_mm256_cmp_ps(a.raw, b.raw, _CMP_LT_OQ)}; }
 inline Mask le(Vec a, Vec b) { return {_mm256_cmp_ps(a.raw, b.raw, _CMP_LE_OQ)}; }

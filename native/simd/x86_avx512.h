@@ -84,6 +84,7 @@ inline Vec mul_add(Vec a, Vec b, Vec c) { return fma(a, b, c); }
 inline Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.raw, b.raw)}; }
 inline Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.raw, b.raw)}; }
 inline Mask operator~(Mask a) { return {_knot_mask16(a.raw)}; }
+inline Mask first_lanes(int count) { return {tail_mask(count)}; }
 inline bool any(Mask a) { return a.raw != 0; }
 inline Mask lt(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_LT_OQ)}; }
 inline Mask le(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_LE_OQ)}; }
