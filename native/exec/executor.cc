@@ -19,8 +19,8 @@ int64_t share(int64_t units, int part, int parts) { return units * part / parts;
 
 }  // namespace
 
-struct alignas(64) Cursor {
-  std::atomic<int64_t> next{0};
+struct alignas(64) Counter {
+  std::atomic<int64_t> value{0};
 };
 
 // What one run needs and the next one reuses.
@@ -29,13 +29,13 @@ struct Executor::State {
   std::byte* scratch = nullptr;
   std::vector<std::byte*> operands;       // Of all calls, in plan order.
   std::vector<size_t> first_operand;      // Per call.
-  std::vector<Cursor> cursors;            // Per (step, thread).
+  std::vector<Counter> taken;             // Per (step, thread): how much of its share is taken.
+  std::vector<Counter> done;              // Per step: work items that are done.
 };
 
 struct Executor::Job {
   Executor* executor;
   State* state;
-  runtime::Barrier barrier;
   std::atomic<bool> failed{false};
   std::mutex result_mutex;
   RunResult result;
@@ -75,14 +75,10 @@ RunResult Executor::run(std::span<const std::byte* const> inputs,
       }
     }
   }
-  for (Cursor& cursor : state->cursors) cursor.next.store(0, std::memory_order_relaxed);
-  Job job{this, state.get(), runtime::Barrier(pool_->num_threads()), {}, {}, {}, trace};
-  if (!pool_->try_run(&run_thread, &job)) {
-    Job alone{this, state.get(), runtime::Barrier(1), {}, {}, {}, trace};
-    run_thread(&alone, 0, 1);
-    give_back(std::move(state));
-    return alone.result;
-  }
+  for (Counter& counter : state->taken) counter.value.store(0, std::memory_order_relaxed);
+  for (Counter& counter : state->done) counter.value.store(0, std::memory_order_relaxed);
+  Job job{this, state.get(), {}, {}, {}, trace};
+  if (!pool_->try_run(&run_thread, &job)) run_thread(&job, 0, 1);
   give_back(std::move(state));
   return job.result;
 }
@@ -123,7 +119,8 @@ std::unique_ptr<Executor::State> Executor::take_state() {
       }
     }
   }
-  state->cursors = std::vector<Cursor>(plan_.steps.size() * threads);
+  state->taken = std::vector<Counter>(plan_.steps.size() * threads);
+  state->done = std::vector<Counter>(plan_.steps.size());
   num_allocations_.fetch_add(1);
   return state;
 }
@@ -133,56 +130,57 @@ void Executor::give_back(std::unique_ptr<State> state) {
   states_.push_back(std::move(state));
 }
 
+// Every thread walks the steps. A step is over when its items are done, not when every thread has
+// been there: a thread that the system holds up delays nobody who does not wait for its item.
 void Executor::run_thread(void* context, int thread_idx, int num_threads) {
   Job& job = *static_cast<Job*>(context);
   Executor& self = *job.executor;
   for (size_t step = 0; step < self.plan_.steps.size(); ++step) {
-    if (!job.failed.load(std::memory_order_relaxed)) {
-      self.run_step(job, step, thread_idx, num_threads);
-    }
-    job.barrier.wait();
+    const int64_t items = self.num_items(step);
+    std::atomic<int64_t>& done = job.state->done[step].value;
+    if (done.load(std::memory_order_acquire) == items) continue;
+    self.run_step(job, step, items, thread_idx, num_threads);
+    runtime::spin_until([&] { return done.load(std::memory_order_acquire) == items; });
   }
 }
 
-void Executor::run_step(Job& job, size_t step_idx, int thread_idx, int num_threads) {
-  if (plan_.steps[step_idx].split == Split::columns) {
-    run_columns(job, step_idx, thread_idx, num_threads);
-  } else {
-    run_units(job, step_idx, thread_idx, num_threads);
-  }
+// What a step deals out: units of its call, or panels.
+int64_t Executor::num_items(size_t step_idx) const {
+  const Step& step = plan_.steps[step_idx];
+  if (step.calls.empty()) return 0;
+  return step.split == Split::columns ? step.panels : step.calls[0].prepared.units;
 }
 
 // A thread works through its own share first, then helps the others with theirs.
-void Executor::run_units(Job& job, size_t step_idx, int thread_idx, int num_threads) {
-  const Step& step = plan_.steps[step_idx];
-  if (step.calls.empty()) return;
-  const int64_t units = step.calls[0].prepared.units;
+void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx,
+                        int num_threads) {
   const auto pool_threads = static_cast<size_t>(pool_->num_threads());
   for (int turn = 0; turn < num_threads; ++turn) {
     const int victim = (thread_idx + turn) % num_threads;
-    const int64_t first = share(units, victim, num_threads);
-    const int64_t count = share(units, victim + 1, num_threads) - first;
+    const int64_t first = share(items, victim, num_threads);
+    const int64_t count = share(items, victim + 1, num_threads) - first;
     const int64_t bite = num_threads == 1 ? std::max<int64_t>(count, 1)
                                           : std::max<int64_t>(1, count / kBitesPerThread);
-    std::atomic<int64_t>& next =
-        job.state->cursors[step_idx * pool_threads + static_cast<size_t>(victim)].next;
+    std::atomic<int64_t>& taken =
+        job.state->taken[step_idx * pool_threads + static_cast<size_t>(victim)].value;
     while (true) {
-      const int64_t begin = next.fetch_add(bite, std::memory_order_relaxed);
+      const int64_t begin = taken.fetch_add(bite, std::memory_order_relaxed);
       if (begin >= count) break;
-      run_call(job, step_idx, 0, thread_idx, first + begin,
-               first + std::min(begin + bite, count));
+      const int64_t end = std::min(begin + bite, count);
+      if (!job.failed.load(std::memory_order_relaxed)) {
+        run_items(job, step_idx, thread_idx, first + begin, first + end);
+      }
+      job.state->done[step_idx].value.fetch_add(end - begin, std::memory_order_release);
     }
   }
 }
 
-void Executor::run_columns(Job& job, size_t step_idx, int thread_idx, int num_threads) {
+void Executor::run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end) {
   const Step& step = plan_.steps[step_idx];
-  const int64_t begin = share(step.panels, thread_idx, num_threads);
-  const int64_t end = share(step.panels, thread_idx + 1, num_threads);
-  if (begin == end) return;
   for (size_t i = 0; i < step.calls.size(); ++i) {
-    const int64_t per_panel = step.calls[i].prepared.units_per_panel;
-    run_call(job, step_idx, i, thread_idx, begin * per_panel, end * per_panel);
+    const int64_t scale =
+        step.split == Split::columns ? step.calls[i].prepared.units_per_panel : 1;
+    run_call(job, step_idx, i, thread_idx, begin * scale, end * scale);
   }
 }
 

@@ -49,9 +49,9 @@ class Executor {
   std::unique_ptr<State> take_state();
   void give_back(std::unique_ptr<State> state);
   static void run_thread(void* job, int thread_idx, int num_threads);
-  void run_step(Job& job, size_t step_idx, int thread_idx, int num_threads);
-  void run_units(Job& job, size_t step_idx, int thread_idx, int num_threads);
-  void run_columns(Job& job, size_t step_idx, int thread_idx, int num_threads);
+  int64_t num_items(size_t step_idx) const;
+  void run_step(Job& job, size_t step_idx, int64_t items, int thread_idx, int num_threads);
+  void run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end);
   void run_call(Job& job, size_t step_idx, size_t call_idx, int thread_idx, int64_t begin,
                 int64_t end);
 

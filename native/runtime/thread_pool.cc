@@ -11,7 +11,6 @@ namespace {
 
 // Long enough to bridge the gap between two runs of a busy engine, short enough not to be seen.
 constexpr auto kSpinTime = std::chrono::microseconds(200);
-constexpr int kBarrierSpins = 4096;
 constexpr int kSpinsPerClockRead = 64;
 
 void pin_to(int cpu) {
@@ -31,6 +30,8 @@ void spin_pause() {
   asm volatile("yield");
 #endif
 }
+
+void yield_cpu() { sched_yield(); }
 
 ThreadPool::ThreadPool(int num_threads, std::vector<int> cpus)
     : num_threads_(num_threads), cpus_(std::move(cpus)) {}
@@ -66,16 +67,16 @@ bool ThreadPool::try_run(Job job, void* context) {
   if (workers_.empty()) start();
   job_ = job;
   context_ = context;
-  running_.store(num_threads_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_seq_cst);
+  const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
+  open_.store(generation, std::memory_order_seq_cst);
+  generation_.store(generation, std::memory_order_seq_cst);
   if (sleepers_.load(std::memory_order_seq_cst) > 0) {
     std::lock_guard<std::mutex> lock(sleep_mutex_);
     wake_.notify_all();
   }
   job(context, 0, num_threads_);
-  for (int spins = 0; running_.load(std::memory_order_acquire) != 0; ++spins) {
-    spins < kBarrierSpins ? spin_pause() : static_cast<void>(sched_yield());
-  }
+  open_.store(0, std::memory_order_seq_cst);
+  spin_until([this] { return active_.load(std::memory_order_seq_cst) == 0; });
   return true;
 }
 
@@ -84,8 +85,10 @@ void ThreadPool::work(int thread_idx) {
   uint64_t seen = 0;
   while (wait_for_job(seen)) {
     seen = generation_.load(std::memory_order_acquire);
-    job_(context_, thread_idx, num_threads_);
-    running_.fetch_sub(1, std::memory_order_release);
+    // Enter, then look whether the job is still open: its owner closes first and looks after.
+    active_.fetch_add(1, std::memory_order_seq_cst);
+    if (open_.load(std::memory_order_seq_cst) == seen) job_(context_, thread_idx, num_threads_);
+    active_.fetch_sub(1, std::memory_order_seq_cst);
   }
 }
 
@@ -106,19 +109,6 @@ bool ThreadPool::wait_for_job(uint64_t seen) {
     sleepers_.fetch_sub(1, std::memory_order_seq_cst);
   }
   return !stop_.load(std::memory_order_acquire);
-}
-
-void Barrier::wait() {
-  if (num_threads_ == 1) return;
-  const uint32_t phase = phase_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == num_threads_ - 1) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
-    return;
-  }
-  for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-    spins < kBarrierSpins ? spin_pause() : static_cast<void>(sched_yield());
-  }
 }
 
 }  // namespace colonnade::runtime

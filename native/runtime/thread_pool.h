@@ -1,4 +1,5 @@
-// A pinned pool with bounded spinning. One job at a time; the caller is thread 0 of it.
+// A pinned pool with bounded spinning. One job at a time; the caller is thread 0 of it. A job must
+// not count on every thread: a worker that wakes late finds the job over and leaves it alone.
 //
 // `try_run` refuses when the pool is busy with another caller's job: that caller then runs its job
 // alone (every job is written for any number of threads). Workers start at the first job, so a
@@ -27,7 +28,8 @@ class ThreadPool {
   int num_threads() const { return num_threads_; }
   // True in a child process that forked after the workers had started: they do not exist there.
   bool is_forked() const;
-  // Runs job(context, t, num_threads) on every thread and waits; false when the pool is busy.
+  // Runs job(context, t, num_threads) on thread 0 and on every worker that comes in time; returns
+  // when all that came have left. False when the pool is busy.
   bool try_run(Job job, void* context);
 
  private:
@@ -42,7 +44,8 @@ class ThreadPool {
   int64_t owner_pid_ = 0;  // 0 until the workers have started.
 
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int> running_{0};
+  std::atomic<uint64_t> open_{0};  // The generation whose job may be entered; 0 = none.
+  std::atomic<int> active_{0};     // Workers inside a job.
   std::atomic<bool> stop_{false};
   Job job_ = nullptr;
   void* context_ = nullptr;
@@ -51,19 +54,18 @@ class ThreadPool {
   std::atomic<int> sleepers_{0};
 };
 
-// A sense-reversing barrier for the threads of one job: spins, then yields.
-class Barrier {
- public:
-  explicit Barrier(int num_threads) : num_threads_(num_threads) {}
-  void wait();
-
- private:
-  const int num_threads_;
-  std::atomic<int> arrived_{0};
-  std::atomic<uint32_t> phase_{0};
-};
-
 // Pauses the CPU for a few cycles inside a spin loop.
 void spin_pause();
+// Lets another thread run.
+void yield_cpu();
+
+// Spins, then yields the CPU between looks, until is_over() is true.
+template <typename Condition>
+void spin_until(const Condition& is_over) {
+  constexpr int kSpins = 2048;
+  for (int spins = 0; !is_over(); ++spins) {
+    spins < kSpins ? spin_pause() : yield_cpu();
+  }
+}
 
 }  // namespace colonnade::runtime

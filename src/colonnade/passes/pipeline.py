@@ -22,6 +22,7 @@ from colonnade.passes.fuse_norm import (
     fuse_layer_norm,
     fuse_rms_norm,
 )
+from colonnade.passes.fuse_pad import fuse_pad
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
 
 PASSES = (
@@ -34,6 +35,7 @@ PASSES = (
     fuse_gelu_tanh,  # tanh form -> one opcode
     fuse_silu,  # x * sigmoid(x) -> one opcode
     fuse_hardswish,  # x * hardsigmoid(x) -> one opcode
+    fuse_pad,  # zero padding into the convolution
     fold_batch_norm,  # into the convolution's weights, or Mul + Add
     fuse_linear,  # MatMul / Gemm with constant weights + bias -> Linear
     fuse_skip_norm,  # LayerNorm(x + residual)
