@@ -48,13 +48,14 @@ def check_native(native: Path) -> Iterator[str]:
         if path.suffix not in (".h", ".cc", ".inc"):
             continue
         folder = path.relative_to(native).parts[0]
+        where = path.relative_to(native.parent)
         if folder not in MAY_INCLUDE:
-            yield f"{path.relative_to(ROOT)}: folder {folder!r} is not in the layer table"
+            yield f"{where}: folder {folder!r} is not in the layer table"
             continue
         for line, quoted, angled in _includes(path):
             reason = _reason_against(folder, quoted, angled)
             if reason:
-                yield f"{path.relative_to(ROOT)}:{line}: {reason}"
+                yield f"{where}:{line}: {reason}"
 
 
 def _includes(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -84,7 +85,8 @@ def check_package(package: Path) -> Iterator[str]:
             allowed = MAY_IMPORT_CORE if name == "_core" else MAY_IMPORT_PACKAGE
             if module not in allowed and not _is_module(package, name):
                 what = "colonnade._core" if name == "_core" else "the colonnade package"
-                yield f"{path.relative_to(ROOT)}:{line}: {module} may not import {what}"
+                where = path.relative_to(package.parent)
+                yield f"{where}:{line}: {module} may not import {what}"
 
 
 def _package_imports(path: Path) -> Iterator[tuple[int, str]]:
