@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -23,6 +24,7 @@ void bind_runtime(nb::module_& m) {
       .def_prop_ro("l2_bytes", [](const Runtime& r) { return r.topology.l2_bytes; })
       .def_prop_ro("l3_bytes", [](const Runtime& r) { return r.topology.l3_bytes; })
       .def_prop_ro("numa_nodes", [](const Runtime& r) { return r.topology.numa_nodes; });
+  m.def("trim_memory", [] { malloc_trim(0); }, "Gives freed memory back to the system.");
   m.def(
       "best_isa",
       [](const std::string& max_isa) {

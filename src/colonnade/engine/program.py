@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from colonnade import _core
-from colonnade.engine.fallback import FallbackStep
 from colonnade.errors import RunError
 from colonnade.ir import Graph, is_static
 from colonnade.planner.build import NativeRegion, Program

@@ -7,7 +7,7 @@ kernel takes the node. It never allocates: `build.py` turns choices into buffers
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np

@@ -1,0 +1,181 @@
+"""Loader: specialise, optimise, plan and load a graph for given input shapes."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from colonnade import _core, knobs
+from colonnade.engine.constants import ConstantStore
+from colonnade.engine.custom import CustomOp, CustomStep, infer_with
+from colonnade.engine.engine import Shapes
+from colonnade.engine.fallback import FallbackStep, fallback_names
+from colonnade.engine.program import LoadedProgram, NativeStep, Step, native_parts
+from colonnade.engine.reference import ReferenceStep
+from colonnade.engine.saved import save_plan
+from colonnade.engine.source import GraphSource
+from colonnade.errors import ModelError
+from colonnade.ir import Graph
+from colonnade.passes.pipeline import PASSES
+from colonnade.passes.runner import Pass, run_passes
+from colonnade.passes.specialise import specialise
+from colonnade.planner.build import (
+    CustomRegion,
+    FallbackRegion,
+    NativeRegion,
+    Program,
+    Region,
+    build_program,
+)
+from colonnade.planner.explain import PassRecord
+from colonnade.planner.select import Target
+
+try:
+    _VERSION = version("colonnade")
+except PackageNotFoundError:  # run from the source tree
+    _VERSION = "0.1.0"
+
+Fallback = Literal["allow", "forbid"]
+
+
+class Loader:
+    """Makes the program for given input shapes; packed constants are shared between them."""
+
+    def __init__(
+        self,
+        source: GraphSource,
+        runtime: Any,
+        fallback: Fallback,
+        rules: tuple[Pass, ...],
+        custom_ops: tuple[CustomOp, ...],
+        is_reference: bool,
+    ) -> None:
+        self.constants = ConstantStore()
+        self.target = make_target(runtime)
+        self._source = source
+        self._runtime = runtime
+        self._fallback = fallback
+        self._rules = rules
+        self._custom_ops = {(op.domain, op.name): op for op in custom_ops}
+        self._is_reference = is_reference
+
+    def load(self, shapes: Shapes) -> LoadedProgram:
+        """Specialise, optimise, plan, load."""
+        graph, passes = optimise(self._source.graph(), shapes, self._rules, self._custom_ops)
+        if self._is_reference:
+            return LoadedProgram(Program(graph, (), ()), [ReferenceStep(graph)], passes, shapes)
+        program = build_program(
+            graph, self.target, self.constants.pack, frozenset(self._custom_ops)
+        )
+        if self._fallback == "forbid":
+            refuse_fallback(program)
+        steps = [self._load_region(program, region) for region in program.regions]
+        if not any(isinstance(region, FallbackRegion) for region in program.regions):
+            program = without_weights(program)
+        self._source.release()
+        _core.trim_memory()
+        return LoadedProgram(program, steps, passes, dict(shapes))
+
+    def save(self, path: str | os.PathLike[str], programs: list[LoadedProgram]) -> None:
+        """Write the programs to a `.colonnade` file."""
+        save_plan(path, self._source.signature, programs, plan_identity(self.target), _fallback_model)
+
+    def _load_region(self, program: Program, region: Region) -> Step:
+        if isinstance(region, NativeRegion):
+            return NativeStep(native_parts(region, program.graph), self._runtime)
+        if isinstance(region, CustomRegion):
+            key = (region.node.domain, region.node.op)
+            return CustomStep(region.node, self._custom_ops[key], program.graph)
+        model = export_region(program.graph, region)
+        return FallbackStep(model, fallback_names(region), self.target.threads)
+
+
+def without_weights(program: Program) -> Program:
+    """The program without the constants that its plans hold in packed form."""
+    graph = program.graph
+    kept = {name: graph.constants[name] for name in graph.outputs if name in graph.constants}
+    regions = tuple(
+        replace(region, plan=replace(region.plan, constants=()))
+        if isinstance(region, NativeRegion)
+        else region
+        for region in program.regions
+    )
+    return replace(program, graph=graph.with_changes(constants=kept), regions=regions)
+
+
+def _fallback_model(loaded: LoadedProgram, number: int) -> bytes:
+    region = loaded.program.regions[number]
+    assert isinstance(region, FallbackRegion)
+    return export_region(loaded.program.graph, region)
+
+
+def export_region(graph: Graph, region: FallbackRegion) -> bytes:
+    """The region as an ONNX model of its own."""
+    from colonnade.onnx.exporter import export_model
+
+    return export_model(
+        graph.with_changes(nodes=region.nodes, inputs=region.inputs, outputs=region.outputs)
+    )
+
+
+def plan_identity(target: Target) -> dict[str, str]:
+    """What a saved plan and the machine that loads it must agree on."""
+    return {"colonnade": _VERSION, "CPU": cpu_model(), "instruction set": target.isa}
+
+
+def cpu_model() -> str:
+    """The processor's name as the operating system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def make_target(runtime: Any) -> Target:
+    """The machine to plan for: the runtime's caches and threads, the best allowed ISA."""
+    isa = _core.best_isa(knobs.max_isa() or "")
+    return Target(
+        isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes
+    )
+
+
+def optimise(
+    graph: Graph,
+    shapes: Shapes,
+    rules: Sequence[Pass] = (),
+    custom_ops: Mapping[tuple[str, str], CustomOp] = MappingProxyType({}),
+) -> tuple[Graph, list[PassRecord]]:
+    """The graph for these input shapes, after every pass, and what each pass did."""
+    from colonnade.onnx.infer import infer_node
+    from colonnade.reference import evaluate
+
+    special = specialise(graph, shapes, infer_with(custom_ops, infer_node), evaluate)
+    report = run_passes(
+        special,
+        (*rules, *PASSES),
+        disabled=knobs.disabled_passes(),
+        dump_dir=knobs.dump_passes(),
+    )
+    records = [PassRecord(r.name, r.num_changes, r.ms) for r in report.records]
+    return report.graph, records
+
+
+def refuse_fallback(program: Program) -> None:
+    """Raise ModelError when a node would run by fallback."""
+    fallen = [record for record in program.records if record.runtime == "onnxruntime"]
+    if fallen:
+        first = fallen[0]
+        more = f" (and {len(fallen) - 1} more nodes)" if len(fallen) > 1 else ""
+        raise ModelError(
+            f'fallback="forbid", and no native kernel takes it{more}: {first.why}',
+            node=first.name,
+            op=first.op,
+        )
