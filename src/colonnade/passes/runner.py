@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from colonnade.errors import KnobError
 from colonnade.ir import Graph, Patch, apply_patches, format_graph, verify_graph
 from colonnade.passes.remove_dead_nodes import remove_dead_nodes
 
@@ -46,7 +47,8 @@ def run_passes(
     """Run the passes in order, each until it finds nothing more.
 
     `disabled` names passes to leave out. With `dump_dir`, the graph before the first pass and
-    after each one is printed to `<number>_<pass>.txt` there.
+    after each one is printed to `<number>_<pass>.txt` there. Raises KnobError for a name in
+    `disabled` that no pass has.
     """
     _check_names(passes, disabled)
     _dump(graph, dump_dir, 0, "input")
@@ -64,7 +66,7 @@ def _check_names(passes: Sequence[Pass], disabled: frozenset[str]) -> None:
     known = [one_pass.__name__ for one_pass in passes]
     unknown = sorted(disabled.difference(known))
     if unknown:
-        raise ValueError(
+        raise KnobError(
             f"unknown pass to disable: {', '.join(unknown)}; passes are {', '.join(sorted(known))}"
         )
 

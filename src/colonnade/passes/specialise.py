@@ -34,9 +34,9 @@ RANDOM = frozenset({
 })  # fmt: skip
 HEAVY = frozenset({
     "Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "DeformConv", "MatMul", "MatMulInteger",
-    "QLinearMatMul", "Gemm", "Einsum", "RNN", "GRU", "LSTM", "Attention", "Det", "AveragePool",
-    "MaxPool", "LpPool", "DFT", "STFT", "NonMaxSuppression", "RoiAlign", "MaxRoiPool",
-    "GridSample", "TfIdfVectorizer", "LRN", "Resize", "Upsample", "Col2Im",
+    "QLinearMatMul", "Gemm", "Einsum", "RNN", "GRU", "LSTM", "Attention", "LinearAttention",
+    "Det", "AveragePool", "MaxPool", "LpPool", "DFT", "STFT", "NonMaxSuppression", "RoiAlign",
+    "MaxRoiPool", "GridSample", "TfIdfVectorizer", "LRN", "Resize", "Upsample", "Col2Im",
 })  # fmt: skip
 
 
@@ -144,7 +144,8 @@ class _Specialiser:
             outputs = self._run(node, inputs)
         except (NotImplementedError, MemoryError):
             return False
-        grown = sum(array.nbytes for array in outputs if array.base is None)
+        owners = {id(_owner(array)) for array in inputs if array is not None}
+        grown = sum(array.nbytes for array in outputs if id(_owner(array)) not in owners)
         if grown > self._total_budget:
             return False
         self._total_budget -= grown
@@ -304,6 +305,13 @@ def _meet(inferred: Shape | None, refined: Shape) -> Shape:
         return refined if inferred is None else inferred
     pairs = zip(inferred, refined, strict=True)
     return tuple(a if isinstance(a, int) or b is None else b for a, b in pairs)
+
+
+def _owner(array: np.ndarray) -> np.ndarray:
+    """The array whose memory this one is a view of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _digest(array: np.ndarray) -> str:

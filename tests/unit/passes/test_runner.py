@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from colonnade.errors import KnobError
 from colonnade.ir import DType, Graph, Node, Patch, TensorType
 from colonnade.ir.verify import GraphError
 from colonnade.passes.remove_dead_nodes import remove_dead_nodes
@@ -74,7 +75,7 @@ def test_disabled_pass_does_not_run() -> None:
 
 
 def test_unknown_name_in_disabled_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"unknown pass to disable: nope; passes are toggle"):
+    with pytest.raises(KnobError, match=r"unknown pass to disable: nope; passes are toggle"):
         run_passes(negations(1), [toggle], disabled=frozenset({"nope"}))
 
 

@@ -30,6 +30,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "Unsqueeze": lambda x, axes: np.expand_dims(x, tuple(axes)),
     "Transpose": lambda x: x.T,
     "ConstantOfShape": lambda shape: np.zeros(shape, np.float32),
+    "Fresh": lambda x: (x + 1).reshape(-1),
     "RandomNormal": lambda: np.zeros(2, np.float32),
     "MatMul": lambda a, b: a @ b,
 }
@@ -264,6 +265,14 @@ def test_total_of_folds_is_bounded() -> None:
     graph = make_graph(nodes, {}, [f"z{i}" for i in range(count)], s=[256])
     result = run(graph, {}, max_fold_bytes=1024)
     assert len(result.nodes) > count - 6
+
+
+def test_views_of_new_memory_count_too() -> None:
+    """The sum is a fresh array, and the fold a view of it."""
+    count = 40
+    nodes = [Node("Fresh", (f"z{i}",), (f"z{i + 1}",)) for i in range(count)]
+    graph = make_graph(nodes, {}, [f"z{count}"], z0=np.zeros(256, np.float32))
+    assert len(run(graph, {}, max_fold_bytes=1024).nodes) > count - 8
 
 
 def test_heavy_operation_on_big_constants_stays() -> None:
