@@ -1,0 +1,99 @@
+"""AttributeProto to the values of a Node's `attrs`, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import AttributeProto, TypeProto
+
+from colonnade.errors import ModelError
+from colonnade.ir import AttrValue, Subgraph
+from colonnade.onnx.schemas import OpSchema
+from colonnade.onnx.tensors import TensorReader, to_tensor
+
+
+def from_proto(
+    attribute: AttributeProto, reader: TensorReader, captures: tuple[str, ...]
+) -> AttrValue:
+    """The value of an attribute that was validated; `captures` are those of the node's bodies."""
+    kind = attribute.type
+    if kind == AttributeProto.INT:
+        return int(attribute.i)
+    if kind == AttributeProto.FLOAT:
+        return float(attribute.f)
+    if kind == AttributeProto.STRING:
+        return _text(attribute.s)
+    if kind == AttributeProto.INTS:
+        return tuple(attribute.ints)
+    if kind == AttributeProto.FLOATS:
+        return tuple(attribute.floats)
+    if kind == AttributeProto.STRINGS:
+        return tuple(value.decode("utf-8", "surrogateescape") for value in attribute.strings)
+    if kind == AttributeProto.TENSOR:
+        return reader.read(attribute.t)
+    if kind == AttributeProto.GRAPH:
+        return Subgraph(attribute.g.SerializeToString(), captures)
+    if kind == AttributeProto.SPARSE_TENSOR:
+        return reader.read_sparse(attribute.sparse_tensor)
+    if kind == AttributeProto.TYPE_PROTO:
+        return attribute.tp.SerializeToString()
+    raise ModelError(f"attribute {attribute.name!r} of kind {kind} is not supported")
+
+
+def to_proto(name: str, value: AttrValue, schema: OpSchema | None) -> AttributeProto:
+    """The attribute; the schema tells empty lists, and types from strings."""
+    kind = schema.attributes.get(name) if schema is not None else None
+    made = AttributeProto(name=name)
+    if isinstance(value, Subgraph):
+        made.type = AttributeProto.GRAPH
+        made.g.ParseFromString(value.proto)
+    elif isinstance(value, np.ndarray):
+        made.type = AttributeProto.TENSOR
+        made.t.CopyFrom(to_tensor(value))
+    elif isinstance(value, tuple):
+        _set_list(made, value, kind)
+    elif isinstance(value, bytes) and kind == AttributeProto.TYPE_PROTO:
+        made.type = AttributeProto.TYPE_PROTO
+        made.tp.CopyFrom(TypeProto.FromString(value))
+    elif isinstance(value, (str, bytes)):
+        made.type = AttributeProto.STRING
+        made.s = value if isinstance(value, bytes) else _encode(value)
+    elif kind == AttributeProto.FLOAT or isinstance(value, float):
+        made.type = AttributeProto.FLOAT
+        made.f = value
+    elif isinstance(value, int):
+        made.type = AttributeProto.INT
+        made.i = value
+    else:
+        raise ValueError(f"attribute {name!r}: a {type(value).__name__} has no ONNX form")
+    return made
+
+
+def _set_list(made: AttributeProto, value: tuple[object, ...], kind: int | None) -> None:
+    if kind is None:
+        first = value[0] if value else 0
+        kind = (
+            AttributeProto.STRINGS
+            if isinstance(first, str)
+            else AttributeProto.FLOATS
+            if isinstance(first, float)
+            else AttributeProto.INTS
+        )
+    made.type = kind
+    if kind == AttributeProto.STRINGS:
+        made.strings.extend(_encode(str(text)) for text in value)
+    elif kind == AttributeProto.FLOATS:
+        made.floats.extend(value)
+    else:
+        made.ints.extend(value)
+
+
+def _text(value: bytes) -> str | bytes:
+    """Text, or the bytes themselves where they are none."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return bytes(value)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

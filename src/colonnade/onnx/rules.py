@@ -1,0 +1,76 @@
+"""Which rule judges which operator of the ONNX domain; the rules are in rules_*.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from colonnade.onnx import rules_quantize, rules_shape, rules_size, rules_window
+from colonnade.onnx.node_view import MAX_SIZE_ATTRIBUTE, NodeView
+
+Rule = Callable[[NodeView], None]
+
+
+def check_recurrent(view: NodeView) -> None:
+    """RNN, GRU, LSTM: a hidden size, a known direction."""
+    if view.has("hidden_size") and not 1 <= view.int("hidden_size", 1) <= MAX_SIZE_ATTRIBUTE:
+        raise view.error("expected at least 1", "hidden_size")
+    direction = view.text("direction", "forward")
+    if direction not in ("forward", "reverse", "bidirectional"):
+        raise view.error(f"unknown value {direction[:40]!r}", "direction")
+
+
+def check_lrn(view: NodeView) -> None:
+    """LRN: a size."""
+    if not 1 <= view.int("size", 1) <= MAX_SIZE_ATTRIBUTE:
+        raise view.error("expected at least 1", "size")
+
+
+def check_group_norm(view: NodeView) -> None:
+    """GroupNormalization: groups that divide the channels."""
+    groups, data = view.int("num_groups", 1), view.shape(0)
+    if not 1 <= groups <= MAX_SIZE_ATTRIBUTE:
+        raise view.error(f"{groups}, expected at least 1", "num_groups")
+    if data is not None and len(data) > 1 and data[1] is not None and data[1] % groups:
+        raise view.error(f"{groups} does not divide {data[1]} channels", "num_groups")
+
+
+def check_quantized_conv(view: NodeView) -> None:
+    """QLinearConv: both a convolution and a quantization."""
+    rules_window.check_conv(view)
+    rules_quantize.check_quantize(view)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("Conv", "ConvInteger", "DeformConv"), rules_window.check_conv),
+    "QLinearConv": check_quantized_conv,
+    "ConvTranspose": rules_window.check_conv_transpose,
+    **dict.fromkeys(("AveragePool", "MaxPool", "LpPool"), rules_window.check_pool),
+    "MaxUnpool": rules_window.check_unpool,
+    **dict.fromkeys(("RoiAlign", "MaxRoiPool"), rules_window.check_roi),
+    "Col2Im": rules_window.check_col2im,
+    "Reshape": rules_shape.check_reshape,
+    "Slice": rules_shape.check_slice,
+    **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), rules_shape.check_depth_to_space),
+    "Split": rules_shape.check_split,
+    "Transpose": rules_shape.check_transpose,
+    **dict.fromkeys(("Resize", "Upsample"), rules_shape.check_resize),
+    "Pad": rules_shape.check_pad,
+    "ConstantOfShape": rules_size.check_constant_of_shape,
+    "Expand": rules_size.check_expand,
+    "Tile": rules_size.check_tile,
+    "Range": rules_size.check_range,
+    "OneHot": rules_size.check_one_hot,
+    "TopK": rules_size.check_top_k,
+    **dict.fromkeys(("RandomNormal", "RandomUniform"), rules_size.check_shape_attribute),
+    **dict.fromkeys(("AffineGrid", "CenterCropPad"), rules_size.check_shape_input),
+    **dict.fromkeys(("HannWindow", "HammingWindow", "BlackmanWindow"), rules_size.check_length),
+    "MelWeightMatrix": rules_size.check_mel_weights,
+    "DFT": rules_size.check_dft,
+    "Multinomial": rules_size.check_samples,
+    "Loop": rules_size.check_loop,
+    **dict.fromkeys(("QuantizeLinear", "QLinearMatMul"), rules_quantize.check_quantize),
+    "DequantizeLinear": rules_quantize.check_dequantize,
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), check_recurrent),
+    "LRN": check_lrn,
+    "GroupNormalization": check_group_norm,
+}
