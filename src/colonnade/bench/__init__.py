@@ -1,0 +1,1 @@
+"""Measurements: engines in worker processes, timed in turns, compared, plotted."""

@@ -1,0 +1,113 @@
+"""Pictures of results, with matplotlib (the `plot` extra) and no display."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from colonnade.errors import CapabilityError
+
+COLOURS = {
+    "colonnade": "#1b6ca8",
+    "onnxruntime": "#8c8c8c",
+    "openvino": "#6a51a3",
+    "deepsparse": "#e08214",
+}
+OTHER_COLOUR = "#555555"
+DOTS_PER_INCH = 150
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A ratio with its spread."""
+
+    case: str
+    engine: str
+    ratio: float
+    low: float
+    high: float
+
+
+def plot_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A bar per entry of `results`: median with a whisker up to p90."""
+    figure, axes = _figure(1.2 + 0.5 * len(rows))
+    names = [f"{row['engine']} {row['version']}" for row in rows]
+    medians = [row["median_ms"] for row in rows]
+    tails = [max(0.0, row["p90_ms"] - row["median_ms"]) for row in rows]
+    colours = [COLOURS.get(row["engine"], OTHER_COLOUR) for row in rows]
+    bars = axes.barh(names, medians, color=colours, height=0.6, xerr=[[0.0] * len(rows), tails])
+    axes.bar_label(bars, [f" {median:.2f} ms" for median in medians], padding=8)
+    axes.margins(x=0.2)
+    axes.invert_yaxis()
+    first = rows[0]
+    axes.set_title(
+        f"{first['model']}, batch {first['batch_size']}, {first['threads']} threads", loc="left"
+    )
+    axes.set_xlabel("median time of a run in ms, whisker to p90 (shorter is better)")
+    _save(figure, path)
+
+
+def plot_ratios(bars: Sequence[Bar], path: Path, title: str, baseline: str) -> None:
+    """Throughput over the baseline's, grouped by case; the whiskers are the rounds' quartiles."""
+    cases = list(dict.fromkeys(bar.case for bar in bars))
+    engines = list(dict.fromkeys(bar.engine for bar in bars))
+    height = 0.8 / len(engines)
+    figure, axes = _figure(1.4 + len(cases) * (0.25 + 0.25 * len(engines)))
+    for number, engine in enumerate(engines):
+        own = [bar for bar in bars if bar.engine == engine]
+        places = [cases.index(bar.case) - 0.4 + height * (number + 0.5) for bar in own]
+        _draw_group(axes, own, places, height, COLOURS.get(engine, OTHER_COLOUR))
+    axes.axvline(1.0, color="black", linewidth=1.0, label=f"{baseline} = 1")
+    axes.set_yticks(range(len(cases)), cases)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlim(left=0.0)
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(f"throughput relative to {baseline} (longer is better)")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False)
+    _save(figure, path)
+
+
+def _draw_group(
+    axes: Any, own: Sequence[Bar], places: Sequence[float], height: float, colour: str
+) -> None:
+    ratios = [bar.ratio for bar in own]
+    below = [max(0.0, bar.ratio - bar.low) for bar in own]
+    above = [max(0.0, bar.high - bar.ratio) for bar in own]
+    drawn = axes.barh(
+        places,
+        ratios,
+        height * 0.9,
+        color=colour,
+        label=own[0].engine,
+        xerr=[below, above],
+        error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
+    )
+    axes.bar_label(drawn, [f"{ratio:.2f}" for ratio in ratios], padding=4, fontsize=8)
+
+
+def _figure(height: float) -> tuple[Any, Any]:
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(8.0, max(2.2, height)), layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DOTS_PER_INCH)
+    _pyplot().close(figure)
+
+
+def _pyplot() -> ModuleType:
+    try:
+        importlib.import_module("matplotlib").use("Agg")
+        return importlib.import_module("matplotlib.pyplot")
+    except ImportError as error:
+        raise CapabilityError(
+            f"plots need matplotlib ({error}): pip install 'colonnade[plot]'"
+        ) from error
