@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import AttributeProto, TypeProto
+from onnx import AttributeProto
 
 from colonnade.errors import ModelError
 from colonnade.ir import AttrValue, Subgraph
@@ -35,7 +35,7 @@ def from_proto(
     if kind == AttributeProto.SPARSE_TENSOR:
         return reader.read_sparse(attribute.sparse_tensor)
     if kind == AttributeProto.TYPE_PROTO:
-        return attribute.tp.SerializeToString()
+        return bytes(attribute.tp.SerializeToString())
     raise ModelError(f"attribute {attribute.name!r} of kind {kind} is not supported")
 
 
@@ -53,11 +53,11 @@ def to_proto(name: str, value: AttrValue, schema: OpSchema | None) -> AttributeP
         _set_list(made, value, kind)
     elif isinstance(value, bytes) and kind == AttributeProto.TYPE_PROTO:
         made.type = AttributeProto.TYPE_PROTO
-        made.tp.CopyFrom(TypeProto.FromString(value))
+        made.tp.ParseFromString(value)
     elif isinstance(value, (str, bytes)):
         made.type = AttributeProto.STRING
         made.s = value if isinstance(value, bytes) else _encode(value)
-    elif kind == AttributeProto.FLOAT or isinstance(value, float):
+    elif isinstance(value, float) or (kind == AttributeProto.FLOAT and isinstance(value, int)):
         made.type = AttributeProto.FLOAT
         made.f = value
     elif isinstance(value, int):
@@ -69,21 +69,15 @@ def to_proto(name: str, value: AttrValue, schema: OpSchema | None) -> AttributeP
 
 
 def _set_list(made: AttributeProto, value: tuple[object, ...], kind: int | None) -> None:
-    if kind is None:
-        first = value[0] if value else 0
-        kind = (
-            AttributeProto.STRINGS
-            if isinstance(first, str)
-            else AttributeProto.FLOATS
-            if isinstance(first, float)
-            else AttributeProto.INTS
-        )
-    made.type = kind
-    if kind == AttributeProto.STRINGS:
+    first = value[0] if value else None
+    if kind == AttributeProto.STRINGS or isinstance(first, str):
+        made.type = AttributeProto.STRINGS
         made.strings.extend(_encode(str(text)) for text in value)
-    elif kind == AttributeProto.FLOATS:
+    elif kind == AttributeProto.FLOATS or isinstance(first, float):
+        made.type = AttributeProto.FLOATS
         made.floats.extend(value)
     else:
+        made.type = AttributeProto.INTS
         made.ints.extend(value)
 
 

@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import EncodeError
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from colonnade.errors import ModelError
@@ -24,6 +23,7 @@ from colonnade.ir import AttrValue, DType, Graph, Node, TensorType
 from colonnade.onnx import attributes
 from colonnade.onnx.budget import Budget
 from colonnade.onnx.external import ExternalFolder
+from colonnade.onnx.parser import parse_structure, serialise
 from colonnade.onnx.schemas import ONNX_DOMAIN
 from colonnade.onnx.scopes import bodies, node_label, resolve
 from colonnade.onnx.source import BytesSource, Source, open_file
@@ -33,7 +33,6 @@ from colonnade.onnx.upgrade import inline_functions, upgrade_opset
 from colonnade.onnx.validate import (
     normal_domain,
     opset_versions,
-    parse_structure,
     validate_model,
 )
 from colonnade.onnx.wire import Payload, split_model
@@ -73,7 +72,7 @@ def import_model(
 @contextmanager
 def _open(source: ModelSource) -> Iterator[tuple[Source, ExternalFolder]]:
     if isinstance(source, ModelProto):
-        source = _serialise(source)
+        source = serialise(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
         with ExternalFolder(None) as folder:
             yield BytesSource(source), folder
@@ -85,26 +84,6 @@ def _open(source: ModelSource) -> Iterator[tuple[Source, ExternalFolder]]:
     path = os.fspath(source)
     with open_file(path) as file, ExternalFolder(str(Path(path).parent)) as folder:
         yield file, folder
-
-
-_MAX_SERIALISED_NESTING = 1000
-"""Of a ModelProto built in memory: protobuf serialises by recursion."""
-
-
-def _serialise(model: ModelProto) -> bytes:
-    nodes = list(model.graph.node)
-    for _ in range(_MAX_SERIALISED_NESTING):
-        nodes = [inner for node in nodes for body in bodies(node) for inner in body.node]
-        if not nodes:
-            break
-    else:
-        raise ModelError("bodies of If, Loop or Scan lie too deep in one another")
-    try:
-        return model.SerializeToString()
-    except (ValueError, EncodeError) as error:
-        raise ModelError(
-            f"the ModelProto cannot be serialised: {error}; save it with external data"
-        ) from error
 
 
 class _Importer:

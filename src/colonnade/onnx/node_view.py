@@ -1,4 +1,4 @@
-"""A node as the rules see it: attributes with defaults, constant inputs, shapes that are certain."""
+"""A node as the rules see it: attributes, constant inputs, shapes where they are certain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Known:
 class Values:
     """What is known of the values of one graph; a body looks outwards through `parent`."""
 
-    reader: TensorReader
+    reader: TensorReader | None
     parent: Self | None = None
     known: dict[str, Known] = field(default_factory=dict)
     tensors: dict[str, TensorProto | np.ndarray] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Values:
         scope: Values | None = self
         while scope is not None:
             found = scope.tensors.get(name)
-            if isinstance(found, TensorProto):
+            if isinstance(found, TensorProto) and self.reader is not None:
                 found = scope.tensors[name] = self.reader.read(found)
             if found is not None:
                 return found
@@ -96,17 +96,17 @@ class NodeView:
         """True when the attribute is given, here or by reference."""
         return any(a.name == name for a in self.node.attribute)
 
-    def int(self, name: str, default: int) -> int:
+    def int_attribute(self, name: str, default: int) -> int:
         """An integer attribute."""
         found = self.attributes.get(name)
         return int(found.i) if found is not None else default
 
-    def ints(self, name: str) -> tuple[int, ...] | None:
+    def ints_attribute(self, name: str) -> tuple[int, ...] | None:
         """An integer list; None when it is not given."""
         found = self.attributes.get(name)
         return tuple(found.ints) if found is not None else None
 
-    def text(self, name: str, default: str) -> str:
+    def text_attribute(self, name: str, default: str) -> str:
         """A string attribute."""
         found = self.attributes.get(name)
         return found.s.decode("utf-8", "replace") if found is not None else default

@@ -12,22 +12,22 @@ Rule = Callable[[NodeView], None]
 
 def check_recurrent(view: NodeView) -> None:
     """RNN, GRU, LSTM: a hidden size, a known direction."""
-    if view.has("hidden_size") and not 1 <= view.int("hidden_size", 1) <= MAX_SIZE_ATTRIBUTE:
+    if not 1 <= view.int_attribute("hidden_size", 1) <= MAX_SIZE_ATTRIBUTE:
         raise view.error("expected at least 1", "hidden_size")
-    direction = view.text("direction", "forward")
+    direction = view.text_attribute("direction", "forward")
     if direction not in ("forward", "reverse", "bidirectional"):
         raise view.error(f"unknown value {direction[:40]!r}", "direction")
 
 
 def check_lrn(view: NodeView) -> None:
     """LRN: a size."""
-    if not 1 <= view.int("size", 1) <= MAX_SIZE_ATTRIBUTE:
+    if not 1 <= view.int_attribute("size", 1) <= MAX_SIZE_ATTRIBUTE:
         raise view.error("expected at least 1", "size")
 
 
 def check_group_norm(view: NodeView) -> None:
     """GroupNormalization: groups that divide the channels."""
-    groups, data = view.int("num_groups", 1), view.shape(0)
+    groups, data = view.int_attribute("num_groups", 1), view.shape(0)
     if not 1 <= groups <= MAX_SIZE_ATTRIBUTE:
         raise view.error(f"{groups}, expected at least 1", "num_groups")
     if data is not None and len(data) > 1 and data[1] is not None and data[1] % groups:

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import TensorProto
 
 from colonnade.onnx.node_view import NodeView
+from colonnade.onnx.tensors import type_name
 
 _OUTPUT_SCALE_INPUT = {"QuantizeLinear": 1, "QLinearConv": 6, "QLinearMatMul": 6}
 _QUANTIZED_TYPES = frozenset(
@@ -27,12 +28,11 @@ def check_dequantize(view: NodeView) -> None:
     """DequantizeLinear: a zero point of the input's type and the scale's shape."""
     _check_zero_point(view, 1, 2)
     data, zero_point = view.known(0), view.known(2)
-    if data and zero_point and 0 not in (data.elem_type, zero_point.elem_type):
-        if data.elem_type != zero_point.elem_type:
-            raise view.error(
-                f"zero point of type {_type_name(zero_point.elem_type)}, "
-                f"input of type {_type_name(data.elem_type)}"
-            )
+    types = [known.elem_type for known in (data, zero_point) if known and known.elem_type]
+    if len(set(types)) > 1:
+        raise view.error(
+            f"zero point of type {type_name(types[1])}, input of {type_name(types[0])}"
+        )
 
 
 def _check_scale(view: NodeView, index: int) -> None:
@@ -49,10 +49,10 @@ def _check_zero_point(view: NodeView, scale_index: int, index: int) -> None:
     zero_point, scale = view.known(index), view.known(scale_index)
     if zero_point is None:
         return
-    name = _type_name(zero_point.elem_type)
+    name = type_name(zero_point.elem_type)
     if zero_point.elem_type and name.upper() not in _QUANTIZED_TYPES:
         raise view.error(f"zero point of type {name}, which is not a quantized type")
-    wanted = view.int("output_dtype", 0)
+    wanted = view.int_attribute("output_dtype", 0)
     if wanted and zero_point.elem_type and wanted != zero_point.elem_type:
         raise view.error(f"differs from the zero point's type {name}", "output_dtype")
     if zero_point.shape is None or scale is None or scale.shape is None:
@@ -64,7 +64,3 @@ def _check_zero_point(view: NodeView, scale_index: int, index: int) -> None:
         raise view.error(
             f"zero point of shape {list(zero_point.shape)}, scale of shape {list(scale.shape)}"
         )
-
-
-def _type_name(elem_type: int) -> str:
-    return TensorProto.DataType.Name(elem_type).lower()

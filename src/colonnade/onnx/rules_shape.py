@@ -11,7 +11,7 @@ from colonnade.onnx.node_view import NodeView, at_least
 
 def check_reshape(view: NodeView) -> None:
     """Reshape: at most one -1, no other negative, the same number of elements."""
-    shape = view.ints("shape") if view.version < 5 else view.int_constant(1)
+    shape = view.ints_attribute("shape") if view.version < 5 else view.int_constant(1)
     if shape is None:
         return
     dims = list(shape)
@@ -19,7 +19,7 @@ def check_reshape(view: NodeView) -> None:
         raise view.error(f"target shape {dims} has more than one -1")
     if any(dim < -1 for dim in dims):
         raise view.error(f"target shape {dims} has a negative dimension other than -1")
-    allows_zero = view.int("allowzero", 0) == 1
+    allows_zero = view.int_attribute("allowzero", 0) == 1
     if allows_zero and 0 in dims and -1 in dims:
         raise view.error(f"target shape {dims} has both 0 and -1", "allowzero")
     data = view.shape(0)
@@ -40,19 +40,20 @@ def check_reshape(view: NodeView) -> None:
 def check_slice(view: NodeView) -> None:
     """Slice: no step of 0, lists of one length."""
     if view.version < 10:
-        lists = [view.ints(name) for name in ("starts", "ends", "axes")]
+        given = [view.ints_attribute(name) for name in ("starts", "ends", "axes")]
+        lengths = {len(values) for values in given if values is not None}
     else:
         lists = [view.int_constant(index) for index in (1, 2, 3, 4)]
+        lengths = {len(values) for values in lists if values is not None}
         if 0 in (lists[3] or ()):
             raise view.error("step 0; a step must not be 0")
-    lengths = {len(values) for values in lists if values is not None}
     if len(lengths) > 1:
         raise view.error(f"starts, ends, axes and steps of different lengths {sorted(lengths)}")
 
 
 def check_depth_to_space(view: NodeView) -> None:
     """DepthToSpace and SpaceToDepth: a block that divides what it must."""
-    size = view.int("blocksize", 0)
+    size = view.int_attribute("blocksize", 0)
     if not 1 <= size < 1 << 16:
         raise view.error(f"{size} is out of range, expected 1 to 65535", "blocksize")
     data = view.shape(0)
@@ -69,8 +70,8 @@ def check_depth_to_space(view: NodeView) -> None:
 
 def check_split(view: NodeView) -> None:
     """Split: parts that are not negative, as many as outputs."""
-    sizes = view.ints("split") if view.version < 13 else view.int_constant(1)
-    if view.has("num_outputs") and view.int("num_outputs", 1) != len(view.node.output):
+    sizes = view.ints_attribute("split") if view.version < 13 else view.int_constant(1)
+    if view.has("num_outputs") and view.int_attribute("num_outputs", 1) != len(view.node.output):
         raise view.error(f"differs from the {len(view.node.output)} outputs", "num_outputs")
     if sizes is None:
         return
@@ -82,7 +83,7 @@ def check_split(view: NodeView) -> None:
 
 def check_transpose(view: NodeView) -> None:
     """Transpose: a permutation of the right length."""
-    perm = view.ints("perm")
+    perm = view.ints_attribute("perm")
     if perm is None:
         return
     if sorted(perm) != list(range(len(perm))):
@@ -113,7 +114,7 @@ def check_resize(view: NodeView) -> None:
 
 def check_pad(view: NodeView) -> None:
     """Pad: an output that is neither negative nor above the budget."""
-    pads = view.ints("pads") if view.version < 11 else view.int_constant(1)
+    pads = view.ints_attribute("pads") if view.version < 11 else view.int_constant(1)
     if pads is None:
         return
     if len(pads) % 2:

@@ -86,12 +86,12 @@ def check_one_hot(view: NodeView) -> None:
 
 def check_top_k(view: NodeView) -> None:
     """TopK: k within the axis."""
-    count = [view.int("k", 1)] if view.version < 10 else view.int_constant(1)
+    count = [view.int_attribute("k", 1)] if view.version < 10 else view.int_constant(1)
     if count is None:
         return
     if len(count) != 1 or count[0] < 0:
         raise view.error(f"k={count[:4]}, expected one number of at least 0")
-    data, axis = view.shape(0), view.int("axis", -1)
+    data, axis = view.shape(0), view.int_attribute("axis", -1)
     if data is not None and -len(data) <= axis < len(data):
         size = data[axis]
         if size is not None and count[0] > size:
@@ -101,7 +101,7 @@ def check_top_k(view: NodeView) -> None:
 
 def check_shape_attribute(view: NodeView) -> None:
     """RandomNormal, RandomUniform: the shape that they are given."""
-    _check_dims(view, view.ints("shape"), _FLOAT_BYTES)
+    _check_dims(view, view.ints_attribute("shape"), _FLOAT_BYTES)
 
 
 def check_shape_input(view: NodeView) -> None:
@@ -130,7 +130,7 @@ def check_dft(view: NodeView) -> None:
 
 def check_samples(view: NodeView) -> None:
     """Multinomial: the number of samples."""
-    _check_dims(view, [view.int("sample_size", 1)], _FLOAT_BYTES)
+    _check_dims(view, [view.int_attribute("sample_size", 1)], _FLOAT_BYTES)
 
 
 def check_loop(view: NodeView) -> None:
@@ -165,7 +165,8 @@ def _never_stops(view: NodeView, body: GraphProto) -> bool:
     tensor = tensors.get(name)
     if maker is not None and maker.op_type == "Constant":
         tensor = next((a.t for a in maker.attribute if a.name == "value"), None)
-    return tensor is not None and bool(view.values.reader.read(tensor).all())
+    reader = view.values.reader
+    return tensor is not None and reader is not None and bool(reader.read(tensor).all())
 
 
 def _check_dims(

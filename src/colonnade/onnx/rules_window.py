@@ -48,17 +48,17 @@ def check_conv_transpose(view: NodeView) -> None:
         _check_rank(view, data, weight)
         if data[1] is not None and data[1] != weight[0]:
             raise view.error(f"the input has {data[1]} channels, the weights need {weight[0]}")
-    output_shape = view.ints("output_shape") or ()
+    output_shape = view.ints_attribute("output_shape") or ()
     view.check_size(output_shape, view.itemsize(0))
 
 
 def check_pool(view: NodeView) -> None:
     """Pools: the window, and that padding does not fill one."""
     _check_window(view, None)
-    kernel = view.ints("kernel_shape")
+    kernel = view.ints_attribute("kernel_shape")
     if not kernel:
         return
-    pads = view.ints("pads")
+    pads = view.ints_attribute("pads")
     for i, pad in enumerate(pads or ()):
         if pad >= kernel[i % len(kernel)]:
             raise view.error(f"pads {list(pads or ())} reach past kernel {list(kernel)}", "pads")
@@ -67,7 +67,7 @@ def check_pool(view: NodeView) -> None:
         return
     if len(data) != len(kernel) + 2:
         raise view.error(f"kernel {list(kernel)} does not fit input of {len(data)} dimensions")
-    if view.int("ceil_mode", 0) == 0:
+    if view.int_attribute("ceil_mode", 0) == 0:
         _check_output(view, data, data[1] or 1, list(kernel))
 
 
@@ -79,13 +79,13 @@ def check_unpool(view: NodeView) -> None:
 
 def check_roi(view: NodeView) -> None:
     """RoiAlign and MaxRoiPool: the size of a region's output."""
-    pooled = view.ints("pooled_shape")
+    pooled = view.ints_attribute("pooled_shape")
     if pooled is None:
-        pooled = (view.int("output_height", 1), view.int("output_width", 1))
+        pooled = (view.int_attribute("output_height", 1), view.int_attribute("output_width", 1))
     if any(not 1 <= size <= MAX_SIZE_ATTRIBUTE for size in pooled):
         raise view.error(f"output of {list(pooled)}, expected sizes of at least 1")
     view.check_size(pooled, view.itemsize(0))
-    if view.int("sampling_ratio", 0) not in range(1 << 16):
+    if view.int_attribute("sampling_ratio", 0) not in range(1 << 16):
         raise view.error("expected 0 to 65535", "sampling_ratio")
 
 
@@ -104,10 +104,10 @@ def _check_window(view: NodeView, weight: KnownShape | None) -> None:
     """Attributes in range, of one length, and equal to the weights' shape."""
     for name, low in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("pads", 0)):
         _check_range(view, name, low)
-    auto_pad = view.text("auto_pad", "NOTSET")
+    auto_pad = view.text_attribute("auto_pad", "NOTSET")
     if auto_pad not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
         raise view.error(f"unknown value {auto_pad[:40]!r}", "auto_pad")
-    kernel = view.ints("kernel_shape")
+    kernel = view.ints_attribute("kernel_shape")
     if weight is not None:
         if len(weight) < 3:
             raise view.error(f"weights of {len(weight)} dimensions, expected at least 3")
@@ -119,23 +119,23 @@ def _check_window(view: NodeView, weight: KnownShape | None) -> None:
     if rank is None:
         return
     for name, count in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("pads", 2)):
-        values = view.ints(name)
+        values = view.ints_attribute(name)
         if values is not None and len(values) != count * rank:
             raise view.error(f"{len(values)} values, expected {count * rank}", name)
 
 
 def _check_range(view: NodeView, name: str, low: int) -> None:
-    for value in view.ints(name) or ():
+    for value in view.ints_attribute(name) or ():
         if not low <= value <= MAX_SIZE_ATTRIBUTE:
             raise view.error(f"{value} is out of range, expected {low} to 2^31 - 1", name)
 
 
 def _check_group(view: NodeView) -> int:
     for name in ("group", "offset_group"):
-        value = view.int(name, 1)
+        value = view.int_attribute(name, 1)
         if not 1 <= value <= MAX_SIZE_ATTRIBUTE:
             raise view.error(f"{value} is out of range, expected 1 to 2^31 - 1", name)
-    return view.int("group", 1)
+    return view.int_attribute("group", 1)
 
 
 def _check_rank(view: NodeView, data: KnownShape, weight: KnownShape) -> None:
@@ -148,12 +148,12 @@ def _check_rank(view: NodeView, data: KnownShape, weight: KnownShape) -> None:
 def _check_output(view: NodeView, data: KnownShape, features: int, kernel: list[int]) -> None:
     """The kernel must fit into the padded input, and the output into the budget."""
     rank = len(kernel)
-    strides = view.ints("strides") or (1,) * rank
-    dilations = view.ints("dilations") or (1,) * rank
-    is_same = view.text("auto_pad", "NOTSET").startswith("SAME")
-    pads = (view.ints("pads") if view.text("auto_pad", "NOTSET") == "NOTSET" else None) or (
-        (0,) * (2 * rank)
-    )
+    strides = view.ints_attribute("strides") or (1,) * rank
+    dilations = view.ints_attribute("dilations") or (1,) * rank
+    auto_pad = view.text_attribute("auto_pad", "NOTSET")
+    is_same = auto_pad.startswith("SAME")
+    pads = view.ints_attribute("pads") if auto_pad == "NOTSET" else None
+    pads = pads or (0,) * (2 * rank)
     sizes = []
     for i in range(rank):
         extent = (kernel[i] - 1) * dilations[i] + 1

@@ -7,6 +7,8 @@ from functools import lru_cache
 
 import onnx
 
+from colonnade.onnx.contrib import CONTRIB_OPS
+
 ONNX_DOMAIN = ""
 ML_DOMAIN = "ai.onnx.ml"
 CONTRIB_DOMAIN = "com.microsoft"
@@ -24,7 +26,7 @@ _VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One formal input: its type variable (or type), the types it takes, whether it may be absent."""
+    """One formal input: its type variable (or type) and the types that it takes."""
 
     type_name: str
     types: frozenset[str]
@@ -70,9 +72,14 @@ def find_schema(op: str, domain: str, version: int) -> OpSchema | None:
         min_outputs=found.min_output,
         max_outputs=found.max_output,
         parameters=tuple(_parameter(formal) for formal in found.inputs),
-        attributes={name: int(a.type.value) for name, a in attributes.items()},
+        attributes={name: _kind(a) for name, a in attributes.items()},
         required=tuple(name for name, a in attributes.items() if a.required),
     )
+
+
+def _kind(attribute: onnx.defs.OpSchema.Attribute) -> int:
+    """The AttributeProto type: the same number by another enumeration."""
+    return int(attribute.type.value)  # type: ignore[attr-defined]  # the stubs miss the enum base
 
 
 def _parameter(formal: onnx.defs.OpSchema.FormalParameter) -> Parameter:
@@ -91,36 +98,3 @@ def find_other_domain(op: str) -> str | None:
         if onnx.defs.has(op, domain):
             return domain
     return CONTRIB_DOMAIN if op in CONTRIB_OPS else None
-
-
-RUNTIME_OPS = frozenset(
-    "Affine Crop DynamicSlice GivenTensorFill GRUUnit ImageScaler ParametricSoftplus Scale "
-    "ScaledTanh SimplifiedLayerNormalization".split()
-)
-"""Operators that ONNX Runtime knows in the ONNX domain and ONNX does not: fallback only."""
-
-CONTRIB_OPS = frozenset(
-    """
-    Attention AttnLSTM BeamSearch BiasAdd BiasDropout BiasGelu BiasSoftmax BiasSplitGelu
-    BifurcationDetector BitmaskBiasDropout BitmaskDropout CDist CausalConvWithState ComplexMul
-    ComplexMulConj ConvTransposeWithDynamicPads CropAndResize DecoderAttention
-    DecoderMaskedMultiHeadAttention DecoderMaskedSelfAttention DequantizeBFP DequantizeLinear
-    DequantizeWithOrder DynamicQuantizeLSTM DynamicQuantizeMatMul DynamicTimeWarping EPContext
-    EmbedLayerNormalization ExpandDims FastGelu FusedConv FusedGemm FusedMatMul
-    FusedMatMulActivation GatedAdd GatedDeltaNet GatedRelativePositionBias GatherBlockQuantized
-    GatherND Gelu GemmFastGelu GemmFloat8 GemmaRotaryEmbedding GreedySearch GridSample GroupNorm
-    GroupQueryAttention Inverse Irfft IsAllFinite LinearAttention LongformerAttention MRotaryEmbedding
-    MatMulBnb4 MatMulFpQ4 MatMulInteger16 MatMulIntegerToFloat MatMulNBits MaxpoolWithMask MoE
-    MulInteger MultiHeadAttention MurmurHash3 NGramRepeatBlock NhwcConv NhwcFusedConv NhwcMaxPool
-    PackedAttention PackedMultiHeadAttention Pad PagedAttention QAttention QEmbedLayerNormalization
-    QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearConv QLinearGlobalAveragePool
-    QLinearLeakyRelu QLinearMul QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere QMoE
-    QOrderedAttention QOrderedGelu QOrderedLayerNormalization QOrderedLongformerAttention
-    QOrderedMatMul QuantizeBFP QuantizeLinear QuantizeWithOrder QuickGelu Range ReduceSumInteger
-    RelativePositionBias RemovePadding RestorePadding Rfft RotaryEmbedding SampleOp Sampling
-    ScaledSiLU SkipGroupNorm SkipLayerNormalization SkipSimplifiedLayerNormalization Snpe
-    SparseAttention SparseToDenseMatMul Tokenizer TorchEmbedding TransposeMatMul Trilu UnfoldTensor
-    Unique VarlenCausalConvWithState WhisperBeamSearch WordConvEmbedding
-    """.split()
-)
-"""Operators of the com.microsoft domain that ONNX Runtime has on CPU or declares."""

@@ -102,7 +102,7 @@ def _given_names(graph: GraphProto, budget: Budget) -> set[str]:
     for name in (*tensors, *(sparse.values.name for sparse in graph.sparse_initializer)):
         check_name(name, "initializer", budget)
         if name in initializers or not name:
-            raise ModelError(f"duplicate initializer {shown(name)}" if name else "nameless initializer")
+            raise ModelError(f"{'duplicate' if name else 'nameless'} initializer {shown(name)}")
         initializers.add(name)
     return given | initializers
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -75,7 +75,7 @@ class FileSource:
         made = np.empty(length, np.uint8)
         done = 0
         while done < length:
-            part = memoryview(made)[done : done + _MAX_READ_BYTES]
+            part = made[done : done + _MAX_READ_BYTES].data
             try:
                 count = os.preadv(self._descriptor, [part], offset + done)
             except OSError as error:

@@ -26,7 +26,7 @@ _VALUE_FIELDS = (
 _EXTERNAL = TensorProto.EXTERNAL
 _STRING = TensorProto.STRING
 
-_FIELD_OF_TYPE = {
+_FIELD_OF_TYPE: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.COMPLEX64: "float_data",
     TensorProto.DOUBLE: "double_data",
@@ -234,7 +234,7 @@ def _check_values(
     field = _FIELD_OF_TYPE.get(tensor.data_type, "int32_data")
     if name not in ("raw_data", field) or (name == "raw_data" and tensor.data_type == _STRING):
         if num_elements or given:
-            raise ModelError(f"{what}: {name} cannot hold {_type_name(tensor.data_type)}")
+            raise ModelError(f"{what}: {name} cannot hold {type_name(tensor.data_type)}")
         return
     if name == "raw_data" or payload is not None:
         have = payload.length if payload is not None else len(tensor.raw_data)
@@ -244,7 +244,7 @@ def _check_values(
         need = _num_values(tensor.data_type, num_elements)
     if have != need:
         raise ModelError(
-            f"{what}: shape {list(tensor.dims)} of {_type_name(tensor.data_type)} needs "
+            f"{what}: shape {list(tensor.dims)} of {type_name(tensor.data_type)} needs "
             f"{need} {unit}, {name} has {have}"
         )
 
@@ -253,8 +253,9 @@ def _length(tensor: TensorProto, name: str) -> int:
     return len(getattr(tensor, name))
 
 
-def _type_name(elem_type: int) -> str:
-    return TensorProto.DataType.Name(elem_type).lower()
+def type_name(elem_type: int) -> str:
+    """As ONNX writes it in tensor(...)."""
+    return str(TensorProto.DataType.Name(elem_type)).lower()
 
 
 def _bits(elem_type: int) -> int:

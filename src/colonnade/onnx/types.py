@@ -33,15 +33,16 @@ def from_type_proto(declared: TypeProto) -> TensorType:
     return TensorType(dtype, shape)
 
 
-@lru_cache(maxsize=1 << 16)
-def to_type_bytes(known: TensorType) -> bytes | None:
-    """The serialised TypeProto; None when the element type is not known."""
+@lru_cache(maxsize=1 << 14)
+def to_type_proto(known: TensorType) -> TypeProto:
+    """The TypeProto, shared: do not change it. Empty when the element type is not known."""
+    made = TypeProto()
     if isinstance(known, OpaqueType):
-        return known.proto
+        made.ParseFromString(known.proto)
+        return made
     elem_type = elem_type_of(known.dtype)
     if elem_type == 0:
-        return None
-    made = TypeProto()
+        return made
     made.tensor_type.elem_type = elem_type
     if known.shape is not None:
         made.tensor_type.shape.SetInParent()
@@ -51,7 +52,7 @@ def to_type_bytes(known: TensorType) -> bytes | None:
                 entry.dim_param = dim
             elif dim is not None:
                 entry.dim_value = dim
-    return made.SerializeToString()
+    return made
 
 
 def _dim(dim: TensorShapeProto.Dimension) -> Dim:

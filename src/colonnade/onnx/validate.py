@@ -6,12 +6,9 @@ ends in a ModelError that says where, what, and what to do. Start reading at `va
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-from google.protobuf.internal import api_implementation
-from google.protobuf.message import DecodeError
 from onnx import (
     IR_VERSION,
     AttributeProto,
@@ -27,32 +24,27 @@ from onnx import (
 
 from colonnade.errors import ModelError
 from colonnade.onnx.budget import Budget
+from colonnade.onnx.contrib import CONTRIB_OPS, RUNTIME_OPS
 from colonnade.onnx.node_view import Known, NodeView, Values
 from colonnade.onnx.rules import RULES
 from colonnade.onnx.schemas import (
     CONTRIB_DOMAIN,
-    CONTRIB_OPS,
     MAX_CONTRIB_OPSET,
     MAX_ML_OPSET,
     MAX_OPSET,
     MIN_OPSET,
     ML_DOMAIN,
     ONNX_DOMAIN,
-    RUNTIME_OPS,
     OpSchema,
     find_other_domain,
     find_schema,
 )
 from colonnade.onnx.scopes import bodies, check_name, node_label, resolve, resolve_nodes, shown
-from colonnade.onnx.tensors import MAX_RANK, TensorReader, is_known_type
-from colonnade.onnx.wire import Payload, measure_nesting
+from colonnade.onnx.tensors import MAX_RANK, TensorReader, is_known_type, type_name
+from colonnade.onnx.wire import Payload
 
 FunctionId = tuple[str, str, str]
 """Domain, name, overload."""
-
-_MAX_PARSER_DEPTH = 100
-"""Messages inside one another that protobuf parses unless told otherwise."""
-_parser_lock = threading.Lock()
 
 _NEWEST = {ONNX_DOMAIN: MAX_OPSET, ML_DOMAIN: MAX_ML_OPSET, CONTRIB_DOMAIN: MAX_CONTRIB_OPSET}
 
@@ -69,35 +61,6 @@ _ATTRIBUTE_FIELDS: dict[int, str] = {
     AttributeProto.TYPE_PROTO: "tp",
 }
 """Kinds that operators have; lists of tensors, graphs and types are in none."""
-
-
-def parse_structure(structure: bytes, budget: Budget) -> ModelProto:
-    """The model without its payloads, as a message."""
-    if api_implementation.Type() == "python":
-        raise ModelError(
-            "protobuf runs in pure Python here, which is neither fast nor safe enough to read a "
-            "model; unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION or reinstall protobuf"
-        )
-    try:
-        return ModelProto.FromString(structure)
-    except DecodeError as error:
-        depth = measure_nesting(structure, budget)
-        if depth <= _MAX_PARSER_DEPTH or depth > _depth_of(budget.max_nesting):
-            raise ModelError(f"not an ONNX model, or damaged: {error}") from error
-    with _parser_lock:
-        allow = api_implementation._c_module.SetAllowOversizeProtos
-        allow(True)  # for the whole process; the depth was measured, and is bounded
-        try:
-            return ModelProto.FromString(structure)
-        except DecodeError as error:
-            raise ModelError(f"not an ONNX model, or damaged: {error}") from error
-        finally:
-            allow(False)
-
-
-def _depth_of(nesting: int) -> int:
-    """Messages inside one another for so many bodies: graph, node and attribute each."""
-    return 3 * (nesting + 1) + 20
 
 
 def validate_model(
@@ -261,9 +224,7 @@ class _Validator:
             self._node(node, i, values, in_function=True)
         for name in (*function.input, *function.output):
             check_name(name, f"parameter of function {shown(function.name)}", self._budget)
-        scope = resolve_nodes(
-            function.node, set(function.input), function.output, self._budget
-        )
+        scope = resolve_nodes(function.node, set(function.input), function.output, self._budget)
         if scope.free:
             raise ModelError(
                 f"function {shown(function.name)} reads {shown(scope.free[0])}, which it does not "
@@ -327,9 +288,7 @@ class _Validator:
         if node.op_type == "Constant" and node.output:
             _add_constant(node, values)
 
-    def _attributes(
-        self, node: NodeProto, label: str, values: Values, in_function: bool
-    ) -> None:
+    def _attributes(self, node: NodeProto, label: str, values: Values, in_function: bool) -> None:
         seen: set[str] = set()
         for attribute in node.attribute:
             name = attribute.name
@@ -408,16 +367,16 @@ class _Validator:
         other = find_other_domain(op)
         hint = f"; domain {other or 'ai.onnx'!r} has one" if other not in (None, domain) else ""
         return ModelError(
-            f"unknown operator {shown(op)} in domain {domain or 'ai.onnx'!r}, opset {version}{hint}",
+            f"unknown operator {shown(op)} in domain {domain or 'ai.onnx'!r}, opset {version}"
+            + hint,
             node=label,
             op=shown(op)[1:-1],
         )
 
 
-_VALUE_FIELDS = frozenset(
-    "f i s t g tp sparse_tensor floats ints strings tensors graphs sparse_tensors "
-    "type_protos".split()
-)
+_VALUE_FIELDS = frozenset(_ATTRIBUTE_FIELDS.values()) | {
+    "tensors", "graphs", "sparse_tensors", "type_protos",
+}  # fmt: skip
 
 
 def _check_value_info(value: ValueInfoProto) -> None:
@@ -465,13 +424,13 @@ def _check_signature(view: NodeView, schema: OpSchema) -> None:
         if not name and parameter is not None and not parameter.is_optional:
             raise view.error(f"input {i} is required, but absent")
     for attribute in node.attribute:
-        kind = schema.attributes.get(attribute.name)
-        if kind is None:
+        wanted = schema.attributes.get(attribute.name)
+        if wanted is None:
             known = ", ".join(sorted(schema.attributes)) or "none"
             raise view.error(f"unknown attribute; known are {known}", attribute.name)
-        if kind != attribute.type:
+        if wanted != attribute.type:
             raise view.error(
-                f"of kind {_kind_name(attribute.type)}, expected {_kind_name(kind)}",
+                f"of kind {_kind_name(attribute.type)}, expected {_kind_name(wanted)}",
                 attribute.name,
             )
     for name in schema.required:
@@ -486,7 +445,7 @@ def _check_types(view: NodeView, schema: OpSchema) -> None:
         known, parameter = view.known(i), schema.parameter(i)
         if known is None or not known.elem_type or parameter is None:
             continue
-        name = f"tensor({_type_name(known.elem_type)})"
+        name = f"tensor({type_name(known.elem_type)})"
         if name not in parameter.types:
             raise view.error(
                 f"input {i} is {name}, expected {', '.join(sorted(parameter.types)[:12])}"
@@ -496,7 +455,7 @@ def _check_types(view: NodeView, schema: OpSchema) -> None:
         first = bound.setdefault(parameter.type_name, known.elem_type)
         if first != known.elem_type:
             raise view.error(
-                f"input {i} is {name}, an earlier one tensor({_type_name(first)}); "
+                f"input {i} is {name}, an earlier one tensor({type_name(first)}); "
                 "both must have one type"
             )
 
@@ -516,8 +475,4 @@ def _add_constant(node: NodeProto, values: Values) -> None:
 
 
 def _kind_name(kind: int) -> str:
-    return AttributeProto.AttributeType.Name(kind)
-
-
-def _type_name(elem_type: int) -> str:
-    return TensorProto.DataType.Name(elem_type).lower()
+    return str(AttributeProto.AttributeType.Name(kind))
