@@ -1,0 +1,1 @@
+"""Front ends of other frameworks, one file each."""
