@@ -37,15 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _list() -> int:
     for model in MODELS.values():
-        size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model.path.exists() else "not built"
+        size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model.is_built else "not built"
         print(f"{model.name:20} {size:>10}  {model.summary} (seq: {model.seq_means})")
     return 0
 
 
 def _path(name: str) -> int:
-    path = find(name).path
-    print(path)
-    return 0 if path.exists() else 1
+    model = find(name)
+    print(model.path)
+    return 0 if model.is_built else 1
 
 
 def _build(chosen: list[str]) -> int:

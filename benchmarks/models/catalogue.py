@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from models.requirements import require
 from models.samples import audio, photos, sentences, text_images
 
 Inputs = dict[str, np.ndarray]
+
+SEAL_NS = 1_000_000_000 * 10**9
+"""Modification time of a built file; some engines rewrite a model in place, and that shows."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Model:
         """Where the ONNX file is, or will be."""
         return cache_dir() / "models" / f"{self.name}-r{self.revision}.onnx"
 
+    @property
+    def is_built(self) -> bool:
+        """The file is there, as its builder left it."""
+        return self.path.exists() and self.path.stat().st_mtime_ns == SEAL_NS
+
 
 def names() -> list[str]:
     """Every model, in the order of the catalogue."""
@@ -45,14 +54,15 @@ def names() -> list[str]:
 
 
 def build(name: str) -> Path:
-    """The path of a model's ONNX file; builds it when the cache has none.
+    """The path of a model's ONNX file; builds it when the cache has none or a changed one.
 
     Raises PackageUnavailableError (offline), PackageCorruptError, LibraryMissingError.
     """
     model = find(name)
-    if not model.path.exists():
+    if not model.is_built:
         with written_whole(model.path) as part:
             model.write(part)
+            os.utime(part, ns=(SEAL_NS, SEAL_NS))
     return model.path
 
 
@@ -112,6 +122,20 @@ def _minilm_l6_dynamo(path: Path) -> None:
     from models.builders import bert
 
     bert.build_minilm_l6(path, "dynamo")
+
+
+def _bert_base_eager(path: Path) -> None:
+    require("torch", "building bert_base_eager")
+    from models.builders import bert
+
+    bert.build_bert_base(path, "legacy", attention="eager")
+
+
+def _minilm_l6_eager(path: Path) -> None:
+    require("torch", "building minilm_l6_eager")
+    from models.builders import bert
+
+    bert.build_minilm_l6(path, "legacy", attention="eager")
 
 
 def _efficientnet_lite0(path: Path) -> None:
@@ -184,6 +208,14 @@ MODELS: dict[str, Model] = {
             128,
         ),
         Model(
+            "minilm_l6_eager",
+            "MiniLM-L6 sentence encoder, legacy exporter, plain softmax",
+            _minilm_l6_eager,
+            sentences.encoder_inputs,
+            "tokens",
+            128,
+        ),
+        Model(
             "minilm_l6_dynamo",
             "MiniLM-L6 sentence encoder, dynamo exporter",
             _minilm_l6_dynamo,
@@ -195,6 +227,15 @@ MODELS: dict[str, Model] = {
             "bert_base",
             "BERT-base, random weights, legacy exporter",
             _bert_base,
+            sentences.encoder_inputs,
+            "tokens",
+            128,
+            trained=False,
+        ),
+        Model(
+            "bert_base_eager",
+            "BERT-base, random weights, legacy exporter, plain softmax",
+            _bert_base_eager,
             sentences.encoder_inputs,
             "tokens",
             128,

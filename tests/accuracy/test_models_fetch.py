@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import pickle
@@ -115,6 +116,21 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with written_whole(path) as part:
         part.write_bytes(b"whole")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"whole"]
+
+
+def test_a_changed_file_is_built_again(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = small_wheel()
+    pin(monkeypatch, hashlib.sha256(data).hexdigest())
+    index_answers(monkeypatch, data)
+    model = dataclasses.replace(
+        models.find("silero_vad"),
+        write=lambda path: path.write_bytes(packages.read(WHEEL, "folder/a.txt")),
+    )
+    monkeypatch.setitem(models.MODELS, "silero_vad", model)
+    path = models.build("silero_vad")
+    path.write_bytes(b"rewritten in place")
+    assert not model.is_built
+    assert models.build("silero_vad").read_bytes() == b"one"
 
 
 def test_a_state_dict_executes_nothing() -> None:

