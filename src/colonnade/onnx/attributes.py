@@ -7,6 +7,7 @@ from onnx import AttributeProto
 
 from colonnade.errors import ModelError
 from colonnade.ir import AttrValue, Subgraph
+from colonnade.onnx.parser import parse_message
 from colonnade.onnx.schemas import OpSchema
 from colonnade.onnx.tensors import TensorReader, to_tensor
 
@@ -45,7 +46,7 @@ def to_proto(name: str, value: AttrValue, schema: OpSchema | None) -> AttributeP
     made = AttributeProto(name=name)
     if isinstance(value, Subgraph):
         made.type = AttributeProto.GRAPH
-        made.g.ParseFromString(value.proto)
+        parse_message(made.g, value.proto)
     elif isinstance(value, np.ndarray):
         made.type = AttributeProto.TENSOR
         made.t.CopyFrom(to_tensor(value))

@@ -19,7 +19,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from colonnade.errors import ModelError
-from colonnade.ir import AttrValue, DType, Graph, Node, TensorType
+from colonnade.ir import AttrValue, DType, Graph, Node, TensorType, is_static
 from colonnade.onnx import attributes
 from colonnade.onnx.budget import Budget
 from colonnade.onnx.external import ExternalFolder
@@ -207,15 +207,19 @@ class _Importer:
 
     def _type_outputs(self, node: NodeProto) -> None:
         """Declared types; for an output of a body without one, the element type that it has."""
-        body = next(bodies(node), None)
+        inner = list(bodies(node))
         first = 1 if node.op_type == "Loop" else 0  # a loop's body returns its condition first
         for i, name in enumerate(node.output):
             if not name or name in self._types:
                 continue
-            known = _UNKNOWN
-            if body is not None and i + first < len(body.output):
-                known = replace(from_type_proto(body.output[i + first].type), shape=None)
-            self._types[name] = known
+            found = {
+                from_type_proto(body.output[i + first].type)
+                for body in inner
+                if i + first < len(body.output)
+            }
+            known = _join(found)
+            # A loop may change shapes from one iteration to the next, and stacks others.
+            self._types[name] = known if node.op_type == "If" else replace(known, shape=None)
 
     def _embed(self, body: GraphProto) -> None:
         """Put external data into a body, which is kept as bytes."""
@@ -231,6 +235,15 @@ class _Importer:
     def _embed_tensor(self, tensor: TensorProto) -> None:
         if tensor.data_location == TensorProto.EXTERNAL:
             tensor.CopyFrom(to_tensor(self._reader.read(tensor), tensor.name))
+
+
+def _join(types: set[TensorType]) -> TensorType:
+    """The type of a value that is one of these."""
+    if len(types) == 1:
+        (only,) = types
+        return only if is_static(only.shape) else replace(only, shape=None)
+    dtypes = {known.dtype for known in types}
+    return TensorType(dtypes.pop(), None) if len(dtypes) == 1 else _UNKNOWN
 
 
 def _as_text(value: str | bytes) -> str:

@@ -38,8 +38,8 @@ def infer_node(
     ModelError when known inputs do not fit the operator, or an output is above the budget.
     """
     schema = find_schema(node.op, node.domain, opset) if node.domain in _INFERRED else None
-    if schema is None:
-        return {}
+    if schema is None or any(isinstance(value, Subgraph) for value in node.attrs.values()):
+        return {}  # what a body captures is not known here; import typed its outputs
     proto = _to_proto(node, schema)
     known = {name: input_types.get(name) for name in node.inputs if name}
     if node.domain == ONNX_DOMAIN and node.op in RULES:
@@ -53,7 +53,7 @@ def infer_node(
             opset_imports=_imports(node.domain, opset),
         )
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
-        if _is_certain(node, known):
+        if all(_is_certain(type_) for type_ in known.values()):
             raise ModelError(_reason(error), node=node.name, op=node.op) from error
         return {}
     made = {name: from_type_proto(type_) for name, type_ in found.items()}
@@ -103,14 +103,9 @@ def _imports(domain: str, opset: int) -> list[OperatorSetIdProto]:
     return [OperatorSetIdProto(domain=domain, version=opset)]
 
 
-def _is_certain(node: Node, known: Mapping[str, TensorType | None]) -> bool:
-    """True when a refusal can only be the model's fault."""
-    if any(isinstance(value, Subgraph) for value in node.attrs.values()):
-        return False  # what its bodies capture is not known here
-    return all(
-        type_ is not None and type_.dtype is not DType.OTHER and is_static(type_.shape)
-        for type_ in known.values()
-    )
+def _is_certain(known: TensorType | None) -> bool:
+    """True when nothing is missing, so that a refusal is the model's fault."""
+    return known is not None and known.dtype is not DType.OTHER and is_static(known.shape)
 
 
 def _check_output(node: Node, type_: TensorType) -> None:

@@ -6,7 +6,7 @@ import threading
 
 from google.protobuf.internal import api_implementation  # type: ignore[import-untyped]
 from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
-from onnx import ModelProto
+from onnx import GraphProto, ModelProto
 
 from colonnade.errors import ModelError
 from colonnade.onnx.budget import Budget
@@ -43,6 +43,16 @@ def parse_structure(structure: bytes, budget: Budget) -> ModelProto:
             raise ModelError(f"not an ONNX model, or damaged: {error}") from error
         finally:
             allow(False)
+
+
+def parse_message(message: GraphProto, content: bytes) -> None:
+    """Fill a body from its bytes; raises ModelError for one that other readers would refuse."""
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        raise ModelError(
+            f"its bodies are nested deeper than ONNX Runtime reads, which would run it: {error}"
+        ) from error
 
 
 def _depth_of(nesting: int) -> int:
