@@ -25,12 +25,17 @@ namespace colonnade {
 namespace portable {
 #include "math_functions.inc"
 }
+#if defined(__x86_64__)
 namespace avx2 {
 #include "math_functions.inc"
 }
 namespace avx512 {
 #include "math_functions.inc"
 }
+#else
+namespace avx2 = portable;
+namespace avx512 = portable;
+#endif
 #undef X
 
 namespace {
