@@ -18,7 +18,7 @@ from colonnade.reference.attributes import (
 )
 from colonnade.reference.failure import EvaluationError, UnsupportedNodeError
 from colonnade.reference.operation import Operation, Operations, Outputs
-from colonnade.reference.precision import narrow, wide
+from colonnade.reference.precision import mean, narrow, wide
 
 
 def softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -44,15 +44,15 @@ def layer_norm(
     x: np.ndarray, axes: tuple[int, ...], epsilon: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(x - mean) / deviation over the axes; with the mean and 1 / deviation, kept dimensions."""
-    mean = np.mean(x, axis=axes, keepdims=True)
-    centred = x - mean
-    inverse = 1 / np.sqrt(np.mean(centred * centred, axis=axes, keepdims=True) + epsilon)
-    return centred * inverse, mean, inverse
+    centre = mean(x, axes)
+    centred = x - centre
+    inverse = 1 / np.sqrt(mean(centred * centred, axes) + epsilon)
+    return centred * inverse, centre, inverse
 
 
 def rms_norm(x: np.ndarray, axes: tuple[int, ...], epsilon: float) -> np.ndarray:
     """x / root mean square over the axes."""
-    return np.asarray(x / np.sqrt(np.mean(x * x, axis=axes, keepdims=True) + epsilon))
+    return np.asarray(x / np.sqrt(mean(x * x, axes) + epsilon))
 
 
 def _along_axis(function: Callable[[np.ndarray, int], np.ndarray]) -> Operation:
@@ -79,8 +79,8 @@ def _batch_norm(
     x: np.ndarray,
     scale: np.ndarray,
     bias: np.ndarray,
-    mean: np.ndarray,
-    var: np.ndarray,
+    old_mean: np.ndarray,
+    old_var: np.ndarray,
 ) -> Outputs:
     if not int_attr(node, "spatial", 1):
         raise UnsupportedNodeError("BatchNormalization with spatial=0")
@@ -90,17 +90,19 @@ def _batch_norm(
     if is_training and node.version < 14:
         raise UnsupportedNodeError("BatchNormalization that trains, before opset 14")
     epsilon, values = float_attr(node, "epsilon", 1e-5), wide(x)
-    used_mean, used_var = wide(mean), wide(var)
+    used_mean, used_var = wide(old_mean), wide(old_var)
     if is_training:
         axes = (0, *range(2, x.ndim))
-        used_mean, used_var = values.mean(axis=axes), values.var(axis=axes)
+        centre = mean(values, axes)
+        used_mean = centre.reshape(-1)
+        used_var = mean((values - centre) ** 2, axes).reshape(-1)
     rank = max(x.ndim, 2)
     factor = _per_channel(scale, rank) / np.sqrt(_per_channel(used_var, rank) + epsilon)
     result = (values - _per_channel(used_mean, rank)) * factor + _per_channel(bias, rank)
     momentum = float_attr(node, "momentum", 0.9)
     running = [
         narrow(wide(old) * momentum + new * (1 - momentum), old.dtype)
-        for old, new in ((mean, used_mean), (var, used_var))
+        for old, new in ((old_mean, used_mean), (old_var, used_var))
     ]
     return narrow(result, x.dtype), *running
 
@@ -109,11 +111,11 @@ def _layer_normalization(
     node: Node, x: np.ndarray, scale: np.ndarray, bias: np.ndarray | None = None
 ) -> Outputs:
     axes = tuple(range(axis_of(int_attr(node, "axis", -1), x.ndim), x.ndim))
-    result, mean, inverse = layer_norm(wide(x), axes, float_attr(node, "epsilon", 1e-5))
+    result, centre, inverse = layer_norm(wide(x), axes, float_attr(node, "epsilon", 1e-5))
     result = result * wide(scale)
     if bias is not None:
         result = result + wide(bias)
-    return narrow(result, x.dtype), mean.astype(np.float32), inverse.astype(np.float32)
+    return narrow(result, x.dtype), centre.astype(np.float32), inverse.astype(np.float32)
 
 
 def _rms_normalization(node: Node, x: np.ndarray, scale: np.ndarray) -> Outputs:
@@ -153,8 +155,8 @@ def _mean_variance(node: Node, x: np.ndarray) -> Outputs:
     if not has_attr(node, "axes") and int_attr(node, "across_channels", 0):
         axes = tuple(range(x.ndim))
     values = wide(x)
-    centred = values - values.mean(axis=axes, keepdims=True)
-    deviation = np.sqrt((centred * centred).mean(axis=axes, keepdims=True))
+    centred = values - mean(values, axes)
+    deviation = np.sqrt(mean(centred * centred, axes))
     return (narrow(centred / (deviation + 1e-9), x.dtype),)
 
 

@@ -11,7 +11,7 @@ from colonnade.reference.attributes import float_attr, int_attr, ints_attr, str_
 from colonnade.reference.budget import reserve, reserve_work
 from colonnade.reference.failure import EvaluationError
 from colonnade.reference.operation import Operation, Operations, Outputs
-from colonnade.reference.precision import narrow, wide
+from colonnade.reference.precision import mean, narrow, wide
 from colonnade.reference.window import Window, window_of
 
 
@@ -71,13 +71,16 @@ def _lp_pool(node: Node, x: np.ndarray) -> Outputs:
     return (narrow(np.asarray(total) ** (1 / p), x.dtype),)
 
 
-def _global(function: Callable[..., np.ndarray]) -> Operation:
+def _global(function: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]) -> Operation:
     def evaluate(node: Node, x: np.ndarray) -> Outputs:
         del node
-        result = function(wide(x), axis=tuple(range(2, x.ndim)), keepdims=True)
-        return (narrow(result, x.dtype),)
+        return (narrow(function(wide(x), tuple(range(2, x.ndim))), x.dtype),)
 
     return evaluate
+
+
+def _max(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    return np.asarray(np.max(x, axis=axes, keepdims=True))
 
 
 def _global_lp_pool(node: Node, x: np.ndarray) -> Outputs:
@@ -188,8 +191,8 @@ OPS: Operations = {
     ("", "MaxPool"): _max_pool,
     ("", "AveragePool"): _average_pool,
     ("", "LpPool"): _lp_pool,
-    ("", "GlobalAveragePool"): _global(np.mean),
-    ("", "GlobalMaxPool"): _global(np.max),
+    ("", "GlobalAveragePool"): _global(mean),
+    ("", "GlobalMaxPool"): _global(_max),
     ("", "GlobalLpPool"): _global_lp_pool,
     ("", "MaxUnpool"): _max_unpool,
     ("", "RoiAlign"): _roi_align,

@@ -17,7 +17,7 @@ from colonnade.reference.attributes import (
 )
 from colonnade.reference.failure import EvaluationError
 from colonnade.reference.operation import Operation, Operations, Outputs
-from colonnade.reference.precision import narrow, wide
+from colonnade.reference.precision import mean, narrow, wide
 
 Reduction = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
 
@@ -75,7 +75,7 @@ def _extreme(x: np.ndarray, axes: tuple[int, ...], largest: bool) -> np.ndarray:
 
 def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     if x.dtype.kind == "f":
-        return np.asarray(np.mean(x, axis=axes, keepdims=True))
+        return mean(x, axes)
     count = int(np.prod([x.shape[axis] for axis in axes]))
     return np.asarray(np.trunc(np.sum(x, axis=axes, keepdims=True) / count))
 

@@ -86,6 +86,8 @@ def _split(node: Node, x: np.ndarray, split: np.ndarray | None = None) -> Output
         sizes = list(ints_attr(node, "split"))
     else:
         count = int_attr(node, "num_outputs", len(node.outputs))
+        if count != len(node.outputs):
+            raise EvaluationError(f"num_outputs={count}, {len(node.outputs)} are named")
         part = -(-size // count)
         sizes = [max(0, min(part, size - i * part)) for i in range(count)]
     if sum(sizes) != size or any(part < 0 for part in sizes):

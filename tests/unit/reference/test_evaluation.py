@@ -68,6 +68,7 @@ def test_failures_are_builtin_kinds_too() -> None:
         ("Conv", (floats(1, 4, 5), floats(6, 4, 3)), {"strides": (0,)}, "strides"),
         ("Conv", (floats(1, 4, 5), floats(6, 4, 3)), {"pads": (1,)}, "pads"),
         ("Split", (floats(5), ints(2, 2)), {}, "parts"),
+        ("Split", (floats(6),), {"num_outputs": 1 << 40}, "1 are named"),
         ("TopK", (floats(3), ints(4)), {}, "k=4"),
         ("Slice", (floats(3), ints(0), ints(1), ints(0), ints(0)), {}, "step 0"),
         ("Range", (ints(0)[0], ints(5)[0], ints(0)[0]), {}, "delta is 0"),
@@ -140,6 +141,11 @@ def test_nan_passes_through_maximum_and_clip() -> None:
     np.testing.assert_array_equal(run("Relu", x), np.float32([np.nan, 0, 2]))
     clipped = run("Clip", x, np.float32(0), np.float32(1))
     np.testing.assert_array_equal(clipped, np.float32([np.nan, 0, 1]))
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "GlobalAveragePool"])
+def test_mean_of_nothing_is_nan(op: str) -> None:
+    assert np.isnan(run(op, floats(1, 2, 0))).all()
 
 
 def make_graph() -> Graph:
