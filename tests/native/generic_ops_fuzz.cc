@@ -55,7 +55,7 @@ constexpr Pattern kPatterns[] = {
     {"map_unary", "otz", 2},
     {"map_variadic", "otfLzSzS", 3},
     {"clip", "tz", 4},
-    {"reduce", "otzLSLS", 2},
+    {"reduce_axes", "otzLSLS", 2},
     {"resample", "zzdoAA", 2},
 };
 

@@ -328,7 +328,7 @@ int64_t read_axis_shape(PrepareContext& context, AxisShape& shape) {
 
 // ---- arg: type, is_min, is_last, outer, dim, inner. operands: input, output (int64).
 
-struct Arg : Grouped<kernels::ArgParams> {
+struct Arg : Grouped<kernels::ArgAxisParams> {
   kernels::ArgFn run;
 };
 

@@ -216,11 +216,11 @@ RunStatus run_clip(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- reduce: op, type, inner, dims and strides of the kept axes, of the reduced axes.
+// ---- reduce_axes: op, type, inner, dims and strides of the kept axes, of the reduced axes.
 // operands: input, output.
 
 struct Reduce {
-  kernels::ReduceParams params;
+  kernels::ReduceAxesParams params;
   kernels::ReduceFn run;
   int64_t outputs_per_unit;
 };
@@ -237,7 +237,7 @@ int64_t read_axes(PrepareContext& context, IndexSpace<1>& space) {
 }
 
 // True when kept + reduced + inner stays inside `limit` elements.
-bool is_reduce_within(const kernels::ReduceParams& r, int64_t limit) {
+bool is_reduce_within(const kernels::ReduceAxesParams& r, int64_t limit) {
   int64_t dims[2 * kMaxRank + 1];
   int64_t strides[2 * kMaxRank + 1];
   size_t count = 0;
@@ -254,7 +254,7 @@ bool is_reduce_within(const kernels::ReduceParams& r, int64_t limit) {
 
 std::string prepare_reduce(PrepareContext& context, Prepared& prepared) {
   auto p = std::make_shared<Reduce>();
-  kernels::ReduceParams& r = p->params;
+  kernels::ReduceAxesParams& r = p->params;
   const auto op = static_cast<kernels::ReduceOp>(context.params.integer());
   const auto type = static_cast<DType>(context.params.integer());
   r.inner = context.params.integer();
@@ -290,7 +290,7 @@ RunStatus run_reduce(const void* params, const RunContext& context) {
 constexpr Op kOps[] = {
     {"map_binary", &prepare_binary, &run_binary},       {"map_unary", &prepare_unary, &run_unary},
     {"map_variadic", &prepare_variadic, &run_variadic}, {"clip", &prepare_clip, &run_clip},
-    {"reduce", &prepare_reduce, &run_reduce},
+    {"reduce_axes", &prepare_reduce, &run_reduce},
 };
 
 }  // namespace

@@ -52,7 +52,7 @@ void arg_outer(const AxisShape& s, const T* in, int64_t* out) {
 }
 
 template <typename T>
-void arg_items(const ArgParams& p, const std::byte* in, int64_t* out, int64_t begin, int64_t end) {
+void arg_items(const ArgAxisParams& p, const std::byte* in, int64_t* out, int64_t begin, int64_t end) {
   const auto run = p.is_min ? (p.is_last ? &arg_outer<T, true, true> : &arg_outer<T, true, false>)
                             : (p.is_last ? &arg_outer<T, false, true>
                                          : &arg_outer<T, false, false>);

@@ -17,14 +17,14 @@ struct AxisShape {
 };
 
 // out [outer, inner] = index of the largest (or smallest) element; the first of equals, or the last.
-struct ArgParams {
+struct ArgAxisParams {
   AxisShape shape;  // dim >= 1
   bool is_min;
   bool is_last;
 };
 
 // Makes outer [begin, end).
-using ArgFn = void (*)(const ArgParams& params, const std::byte* in, int64_t* out, int64_t begin,
+using ArgFn = void (*)(const ArgAxisParams& params, const std::byte* in, int64_t* out, int64_t begin,
                        int64_t end);
 
 // The k largest (or smallest) elements in order; of equals the one with the lower index comes first.

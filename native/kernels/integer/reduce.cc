@@ -141,7 +141,7 @@ struct LogSumExp {
 
 // One output whose last axis is reduced.
 template <template <typename> typename F, typename T>
-T reduce_one(const ReduceParams& p, const T* in) {
+T reduce_one(const ReduceAxesParams& p, const T* in) {
   using Op = F<T>;
   std::array<typename Op::Acc, kLanes> lanes;
   lanes.fill(Op::start());
@@ -168,7 +168,7 @@ T reduce_one(const ReduceParams& p, const T* in) {
 
 // `inner` neighbouring outputs: rows are added up.
 template <template <typename> typename F, typename T>
-void reduce_rows(const ReduceParams& p, const T* in, T* out) {
+void reduce_rows(const ReduceAxesParams& p, const T* in, T* out) {
   using Op = F<T>;
   std::array<typename Op::Acc, kInnerBlock> acc;
   for (int64_t block = 0; block < p.inner; block += kInnerBlock) {
@@ -189,7 +189,7 @@ void reduce_rows(const ReduceParams& p, const T* in, T* out) {
 }
 
 template <template <typename> typename F, typename T>
-void reduce(const ReduceParams& p, const std::byte* in, std::byte* out, int64_t begin,
+void reduce(const ReduceAxesParams& p, const std::byte* in, std::byte* out, int64_t begin,
             int64_t end) {
   const T* from = reinterpret_cast<const T*>(in);
   T* to = reinterpret_cast<T*>(out);
@@ -234,7 +234,7 @@ ReduceFn find_extreme(DType type) {
 }
 
 // Logical and, or: the identity of nothing is true for min and false for max.
-void reduce_bool_min(const ReduceParams& p, const std::byte* in, std::byte* out, int64_t begin,
+void reduce_bool_min(const ReduceAxesParams& p, const std::byte* in, std::byte* out, int64_t begin,
                      int64_t end) {
   reduce<Min, uint8_t>(p, in, out, begin, end);
   if (p.reduced_elements > 0) return;

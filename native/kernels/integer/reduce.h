@@ -28,7 +28,7 @@ enum class ReduceOp : int32_t {
 };
 
 // Output (k, i) reduces the elements at kept(k) + reduced(r) + i over all r; out [outputs, inner].
-struct ReduceParams {
+struct ReduceAxesParams {
   IndexSpace<1> kept;
   int64_t outputs;
   IndexSpace<1> reduced;
@@ -37,7 +37,7 @@ struct ReduceParams {
 };
 
 // Makes the outputs [begin, end).
-using ReduceFn = void (*)(const ReduceParams& params, const std::byte* in, std::byte* out,
+using ReduceFn = void (*)(const ReduceAxesParams& params, const std::byte* in, std::byte* out,
                           int64_t begin, int64_t end);
 
 // Null when there is no such kernel: float32, float64, (u)int32 and (u)int64 have all; int8, uint8

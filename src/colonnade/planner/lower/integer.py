@@ -32,7 +32,7 @@ from colonnade.planner.lower.attributes import (
     real,
     text,
 )
-from colonnade.planner.lower.moves import NO_ELEMENTS, alias_reshaped
+from colonnade.planner.lower.moves import NO_ELEMENTS, alias_reshaped, count_panels
 from colonnade.planner.plan import Param
 from colonnade.planner.strides import MAX_RANK, Walk, broadcast, fuse_axes, row_major, space_params
 
@@ -51,6 +51,11 @@ _UNARY = {"Neg": 0, "Abs": 1, "Sign": 2, "Not": 3, "BitwiseNot": 4, "IsNaN": 5}
 _IS_INF, _IS_POSITIVE_INF, _IS_NEGATIVE_INF = 6, 7, 8
 _REDUCE = {
     "ReduceSum": 0, "ReduceProd": 1, "ReduceMin": 2, "ReduceMax": 3, "ReduceMean": 4,
+    "ReduceL1": 5, "ReduceL2": 6, "ReduceSumSquare": 7, "ReduceLogSum": 8, "ReduceLogSumExp": 9,
+}  # fmt: skip
+# Codes of ReduceKind in native/kernels/reduce/reduce.h.
+_REDUCE_FLOAT = {
+    "ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4,
     "ReduceL1": 5, "ReduceL2": 6, "ReduceSumSquare": 7, "ReduceLogSum": 8, "ReduceLogSumExp": 9,
 }  # fmt: skip
 _IDENTITY_OF_ONE = ("ReduceSum", "ReduceProd", "ReduceMin", "ReduceMax", "ReduceMean")
@@ -228,11 +233,37 @@ def lower_reduce(node: Node, view: View) -> Choice | Alias | str:
         return axes
     if all(shape[axis] == 1 for axis in axes) and node.op in _IDENTITY_OF_ONE:
         return alias_reshaped(view, value, output)
+    why = f"axes {list(axes)}"
+    if dtype is DType.FLOAT32 and 0 not in shape:
+        vectorised = _reduce_float(node, view, axes, why)
+        if vectorised is not None:
+            return vectorised
     params = reduce_params(shape, axes)
     if params is None:
         return f"more than {MAX_RANK} axes that cannot be joined"
     code = (_REDUCE[node.op], ELEMENT_CODE[dtype])
-    return Choice("reduce", (In(value), Out(output)), (*code, *params), f"axes {list(axes)}")
+    return Choice("reduce_axes", (In(value), Out(output)), (*code, *params), why)
+
+
+def _reduce_float(node: Node, view: View, axes: Sequence[int], why: str) -> Choice | None:
+    """One axis, or neighbours that make one: the float32 kernel, over features in columns too."""
+    value, output = node.inputs[0], node.outputs[0]
+    shape, layout = view.shape(value), view.layout(value)
+    wide = [axis for axis in axes if shape[axis] != 1] or list(axes[:1])
+    if not wide or any(shape[i] != 1 for i in range(wide[0], wide[-1]) if i not in axes):
+        return None
+    kind = _REDUCE_FLOAT[node.op]
+    if layout.feature_axis is not None and wide == [layout.feature_axis]:
+        if len(view.shape(output)) != len(shape):
+            return None
+        panels = count_panels(shape, wide[0], view.panel)
+        params = (panels, shape[wide[0]], view.panel, kind)
+        return Choice(
+            "reduce", (In(value, layout), Out(output, layout)), params, f"{why}, over features"
+        )
+    n = math.prod(shape[wide[0] : wide[-1] + 1])
+    params = (math.prod(shape[: wide[0]]), n, math.prod(shape[wide[-1] + 1 :]), kind)
+    return Choice("reduce", (In(value), Out(output)), params, why)
 
 
 def _reduced_axes(node: Node, view: View) -> tuple[int, ...] | str:
