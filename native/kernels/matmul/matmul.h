@@ -10,8 +10,9 @@
 //   general  C[m, n] = scale * A[m, k] * B[k, n], nothing packed before the call.
 //
 // Every kernel is pure: no allocation, no threads, no globals. Work is split by ranges of panels
-// (or rows) and of tiles; each output is summed in one fixed order, so any split of the ranges gives
-// the same bits. fp32 sums of k terms: |error| <= (k + 3) * 2^-24 * (|W||X|). Overflow gives Inf.
+// (or rows) and of tiles; each output is summed in one fixed order, so any split of the ranges
+// gives the same bits. fp32 sums of k terms: |error| <= (k + 3) * 2^-24 * (|W||X|). Overflow gives
+// Inf.
 //
 // Panel buffers hold whole panels. Lanes past column l - 1 may hold any bits and stay private to
 // their lane; the kernel may overwrite them. Y must not overlap X or W; residual may be Y itself.
@@ -33,13 +34,13 @@ struct MatmulParams {
   int64_t m;
   int64_t k;
   int64_t l;
-  const float* w;         // Packed by pack_matmul_weights for the same tile_rows.
-  const float* bias;      // [m], or null.
+  const float* w;     // Packed by pack_matmul_weights for the same tile_rows.
+  const float* bias;  // [m], or null.
   const float* x;
   float* y;
-  const float* residual;  // Panels like y, or null.
-  int64_t x_panel_stride;         // Floats between panels: k * lanes when dense, more when x, y or
-  int64_t y_panel_stride;         // the residual is a band of features of a wider matrix.
+  const float* residual;   // Panels like y, or null.
+  int64_t x_panel_stride;  // Floats between panels: k * lanes when dense, more when x, y or
+  int64_t y_panel_stride;  // the residual is a band of features of a wider matrix.
   int64_t residual_panel_stride;
   float lo;
   float hi;
@@ -62,8 +63,8 @@ std::span<const MatmulRow> matmul_rows();
 // The best row for this shape that `isa` can run. Never fails.
 const MatmulRow& choose_matmul(Isa isa, int64_t m, int64_t k, int64_t l);
 
-// Packed form: [ceil(m / R)][k][R], the last group holding m % R rows ([k][m % R]), so that it takes
-// exactly m * k floats. `w` element (i, j) is at i * stride_m + j * stride_k.
+// Packed form: [ceil(m / R)][k][R], the last group holding m % R rows ([k][m % R]), so that it
+// takes exactly m * k floats. `w` element (i, j) is at i * stride_m + j * stride_k.
 void pack_matmul_weights(const float* w, int64_t stride_m, int64_t stride_k, int64_t m, int64_t k,
                          int32_t tile_rows, float* packed);
 void unpack_matmul_weights(const float* packed, int64_t m, int64_t k, int32_t tile_rows, float* w,
@@ -74,8 +75,8 @@ struct RowsMatmulParams {
   int64_t m;
   int64_t k;
   const float* x;
-  int64_t x_stride;  // Floats between rows of x.
-  const float* w;    // Packed by pack_rows_weights for the same tile_lanes.
+  int64_t x_stride;   // Floats between rows of x.
+  const float* w;     // Packed by pack_rows_weights for the same tile_lanes.
   const float* bias;  // [m], or null.
   float* y;
   int64_t y_stride;
@@ -119,6 +120,9 @@ struct GeneralMatmulParams {
   int64_t c_stride_m;
   float scale;
 };
+
+// B is packed in blocks of at most this many rows: 128 KB at 64 lanes.
+inline constexpr int64_t kGeneralDepthBlock = 512;
 
 struct GeneralMatmulRow {
   const char* name;
