@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ROUNDINGS = 4096
-"""Roundings, each of half a unit in the last place of the largest value, that may add up between
-two orders of the same sums: about the depth times the root of the longest sum of a large model."""
+ROUNDINGS = 1024
+"""Steps in the last place of the largest value that two orders of the same sums may lie apart
+over the depth of a model. For float32 a share of 1.2e-4, near ONNX Runtime's own bound."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ REFERENCE = "onnxruntime"
 """Whose answers the others are held against, where it takes part."""
 IDLE_CPUS_MAX = 0.1
 """Above this, an engine spins while others have their turn, and a note says so."""
+IDLE_WALL_MIN_S = 0.5
+"""Less waiting than this says nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -215,5 +217,5 @@ def _idle_notes(timings: Sequence[Timing]) -> list[str]:
     return [
         f"{timing.engine} kept {timing.idle_cpus:.2f} CPUs busy while others had their turn"
         for timing in timings
-        if timing.idle_cpus > IDLE_CPUS_MAX
+        if timing.idle_cpus > IDLE_CPUS_MAX and timing.idle_wall_s > IDLE_WALL_MIN_S
     ]

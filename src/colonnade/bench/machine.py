@@ -11,10 +11,11 @@ import colonnade
 
 
 def describe_machine() -> dict[str, object]:
-    """CPU, logical CPUs granted, system, Python: what a reader of figures needs to know."""
+    """CPU, logical CPUs granted, load, system, Python: what a reader of figures needs to know."""
     return {
         "cpu": cpu_name(),
         "logical_cpus": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
         "system": platform.platform(),
         "python": platform.python_version(),
         "numpy": package_version("numpy"),
