@@ -13,12 +13,19 @@ inline Vec load_even(const float* p) {
 
 #include "kernels/depthwise/depthwise_impl.inc"
 
+#include "kernels/depthwise/flat_avx512.inc"
+
 }  // namespace
 
 void depthwise_f32_64_avx512(const kernels::DepthwiseParams& p, int64_t panel_begin,
                       int64_t panel_end, int64_t channel_begin, int64_t channel_end,
                       void* scratch) {
-  run_depthwise(p, panel_begin, panel_end, channel_begin, channel_end, scratch);
+  if (fits_flat(p.shape)) {
+    run_flat(p, panel_begin, panel_end, channel_begin, channel_end, scratch);
+    run_epilogue(p, panel_begin, panel_end, channel_begin, channel_end);
+  } else {
+    run_depthwise(p, panel_begin, panel_end, channel_begin, channel_end, scratch);
+  }
 }
 
 }  // namespace colonnade::avx512
