@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,10 @@ MAX_HEAVY_BYTES = 1 << 20
 MAX_VALUE_ELEMENTS = 1024
 """Constants up to this size are shown to shape inference."""
 
+ExpandFn = Callable[[Node, Mapping[str, TensorType], Collection[str]], Sequence[Node]]
+"""(node, types of values, names of constants) -> simpler nodes that make the same outputs; none
+when the node is to stay."""
+
 RANDOM = frozenset({
     "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial",
     "Bernoulli",
@@ -45,6 +49,7 @@ def specialise(
     shapes: Mapping[str, tuple[int, ...]],
     infer: InferFn,
     evaluate: EvaluateFn,
+    expand: ExpandFn | None = None,
     *,
     max_fold_bytes: int = MAX_FOLD_BYTES,
 ) -> Graph:
@@ -55,7 +60,7 @@ def specialise(
     `<value>@<digest>`, so that a name stands for the same bytes at every shape. Raises
     ModelError for a node that refuses its constant inputs, ValueError for shapes that do not fit.
     """
-    specialiser = _Specialiser(graph, shapes, infer, evaluate, max_fold_bytes)
+    specialiser = _Specialiser(graph, shapes, infer, evaluate, expand, max_fold_bytes)
     for node in graph.nodes:
         specialiser.visit(node)
     return remove_dead_nodes(specialiser.result())
@@ -70,11 +75,13 @@ class _Specialiser:
         shapes: Mapping[str, tuple[int, ...]],
         infer: InferFn,
         evaluate: EvaluateFn,
+        expand: ExpandFn | None,
         max_fold_bytes: int,
     ) -> None:
         self._graph = graph
         self._infer = infer
         self._evaluate = evaluate
+        self._expand = expand
         self._max_fold_bytes = max_fold_bytes
         self._total_budget = 4 * max_fold_bytes + sum(a.nbytes for a in graph.constants.values())
         self._symbols, input_types = _bind(graph, shapes)
@@ -96,9 +103,14 @@ class _Specialiser:
         )
 
     def visit(self, node: Node) -> None:
-        """Drop, fold or keep the next node."""
+        """Drop, fold, expand or keep the next node."""
         node = self._with_aliases(node)
         if self._drop_identity(node) or self._fold_shape(node) or self._fold(node):
+            return
+        parts = self._expand(node, self._types, self._values.keys()) if self._expand else ()
+        if parts:
+            for part in parts:
+                self.visit(part)
             return
         self._nodes.append(node)
         self._type_outputs(node)
