@@ -125,8 +125,9 @@ def _take_turn(pace: _Pace, schedule: Schedule, clock: Clock) -> None:
     timing.idle_cpu_ns += turn.cpu_start_ns - pace.cpu_end_ns
     timing.idle_wall_s += idle_s
     timing.rounds_ms.append(counted)
-    timing.wall_ms += turn.wall_ns * float(counted.sum()) / sum(turn.times_ns)
-    pace.run_s = _typical_s(turn)
+    counted_wall_ms = turn.wall_ns * float(counted.sum()) / sum(turn.times_ns)
+    timing.wall_ms += counted_wall_ms
+    pace.run_s = counted_wall_ms / 1e3 / len(counted)
     pace.cpu_end_ns = turn.cpu_end_ns
     pace.ended_at = clock.now()
 
