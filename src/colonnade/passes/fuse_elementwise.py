@@ -13,7 +13,7 @@ from typing import cast
 
 import numpy as np
 
-from colonnade.ir import DType, Graph, Instruction, Node, Patch, Program
+from colonnade.ir import DType, Graph, Instruction, Node, Patch, Program, is_static
 
 INSTRUCTIONS_MAX = 32
 INPUTS_MAX = 8
@@ -43,7 +43,7 @@ _WITH_ATTRS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
 def lower_elementwise(graph: Graph) -> Iterator[Patch]:
     """One ONNX operation, one program; float32 in and out, static shapes."""
     for node in graph.nodes:
-        if node.domain or not _is_float32(graph, node):
+        if node.domain or not _is_static_float32(graph, node):
             continue
         made = _program_of(graph, node)
         if made is not None:
@@ -51,9 +51,11 @@ def lower_elementwise(graph: Graph) -> Iterator[Patch]:
             yield Patch(remove=(node,), add=(_elementwise(node, inputs, program),))
 
 
-def _is_float32(graph: Graph, node: Node) -> bool:
+def _is_static_float32(graph: Graph, node: Node) -> bool:
     values = [value for value in (*node.inputs, *node.outputs) if value]
-    return bool(node.inputs) and all(graph.dtype(v) is DType.FLOAT32 for v in values)
+    return bool(node.inputs) and all(
+        graph.dtype(v) is DType.FLOAT32 and is_static(graph.shape(v)) for v in values
+    )
 
 
 def _program_of(graph: Graph, node: Node) -> tuple[Program, tuple[str, ...]] | None:

@@ -118,13 +118,15 @@ def _kind(
 
 
 def _decide(node: Node, view: GraphView) -> Decision:
-    decision = decide(node, view)
-    if isinstance(decision, str) and _is_empty(node, view):
+    if _is_empty(node, view):
         return Alias(node.outputs[0], node.outputs[0], ROWS, ROWS, "no elements")
-    return decision
+    return decide(node, view)
 
 
 def _is_empty(node: Node, view: GraphView) -> bool:
+    """True when there is nothing to compute, from values that a plan can hold."""
+    if any(view.dtype(value).itemsize == 0 for value in (*node.inputs, *node.outputs) if value):
+        return False
     shapes = [view.graph.shape(out) for out in node.outputs if out]
     return bool(shapes) and all(is_static(s) and num_elements(s) == 0 for s in shapes)
 
