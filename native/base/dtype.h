@@ -52,7 +52,11 @@ struct Boolean {
   uint8_t bits;
 };
 
+#if defined(__aarch64__)  // g++ 12 has no _Float16 for ARM in C++.
+using Half = __fp16;
+#else
 using Half = _Float16;
+#endif
 
 template <typename T>
 struct TypeTag {
