@@ -149,7 +149,9 @@ class _Session:
             batch_size=feed.batch_size,
             shapes={name: array.shape for name, array in feed.arrays.items()},
             results=tuple(results),
-            ratios=tuple(throughput_ratio(timings[0], peer) for peer in timings[1:]),
+            ratios=tuple(
+                throughput_ratio(timings[0], peer, workload.streams) for peer in timings[1:]
+            ),
             failures=self._failures,
             notes=(*feed.notes, *_idle_notes(timings)),
             timings=tuple(timings),

@@ -43,7 +43,8 @@ class Timing:
 
     engine: str
     rounds_ms: list[np.ndarray] = field(default_factory=list)
-    wall_ms: float = 0.0
+    walls_ms: list[float] = field(default_factory=list)
+    """Wall time of each round; below the sum of its runs when several streams overlap."""
     idle_cpu_ns: int = 0
     idle_wall_s: float = 0.0
 
@@ -56,6 +57,18 @@ class Timing:
     def iterations(self) -> int:
         """Counted runs."""
         return sum(len(times) for times in self.rounds_ms)
+
+    @property
+    def wall_ms(self) -> float:
+        """Wall time of all counted runs."""
+        return sum(self.walls_ms)
+
+    @property
+    def round_costs_ms(self) -> np.ndarray:
+        """Wall time per run of each round: the inverse of throughput."""
+        return np.array(
+            [wall / len(times) for wall, times in zip(self.walls_ms, self.rounds_ms, strict=True)]
+        )
 
     @property
     def round_medians_ms(self) -> np.ndarray:
@@ -126,7 +139,7 @@ def _take_turn(pace: _Pace, schedule: Schedule, clock: Clock) -> None:
     timing.idle_wall_s += idle_s
     timing.rounds_ms.append(counted)
     counted_wall_ms = turn.wall_ns * float(counted.sum()) / sum(turn.times_ns)
-    timing.wall_ms += counted_wall_ms
+    timing.walls_ms.append(counted_wall_ms)
     pace.run_s = counted_wall_ms / 1e3 / len(counted)
     pace.cpu_end_ns = turn.cpu_end_ns
     pace.ended_at = clock.now()

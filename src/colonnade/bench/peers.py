@@ -49,6 +49,8 @@ class InputSpec:
     name: str
     dtype: np.dtype[np.generic]
     shape: Shape | None
+    planned: tuple[int, ...] | None = None
+    """The shape that a saved plan was made for last."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,13 @@ class Worker:
         """The model's inputs as it declares them."""
         found = self._ask({"do": "describe"}, timeout_s=PREPARE_TIMEOUT_S)["inputs"]
         return [
-            InputSpec(i["name"], np.dtype(i["dtype"]), _shape_or_none(i["shape"])) for i in found
+            InputSpec(
+                i["name"],
+                np.dtype(i["dtype"]),
+                None if i["shape"] is None else tuple(i["shape"]),
+                None if i.get("planned") is None else tuple(i["planned"]),
+            )
+            for i in found
         ]
 
     def prepare(self, feeds: Mapping[str, np.ndarray]) -> Prepared:
@@ -261,10 +269,6 @@ def _spawn(python: str, name: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]
         stderr=stderr,
         env=environment,
     )
-
-
-def _shape_or_none(shape: Sequence[int | str | None] | None) -> Shape | None:
-    return None if shape is None else tuple(shape)
 
 
 def _close_quietly(stream: IO[bytes]) -> None:

@@ -40,6 +40,9 @@ class ResolvedShapes:
 
 def resolve_shapes(specs: Sequence[InputSpec], request: ShapeRequest) -> ResolvedShapes:
     """A size for every dimension of every input. Raises InputError on a contradiction."""
+    planned = {spec.name: spec.planned for spec in specs if spec.planned is not None}
+    if request == ShapeRequest() and len(planned) == len(specs):
+        request = ShapeRequest(by_name=planned)
     given = _given_shapes(specs, request)
     batch_symbol = _batch_symbol(specs)
     symbols = _bind_symbols(specs, given, request, batch_symbol)

@@ -28,7 +28,8 @@ class Latency:
 class Ratio:
     """Throughput of one engine over another's: above 1, the first is faster.
 
-    `ratio` is that of the medians; `low` and `high` are the quartiles of the rounds' own ratios.
+    `ratio` is that of the medians of single runs; with several streams, of runs per second. `low`
+    and `high` are the quartiles of the rounds' own ratios.
     """
 
     engine: str
@@ -54,14 +55,19 @@ def summarise(timing: Timing, batch_size: int) -> Latency:
     )
 
 
-def throughput_ratio(timing: Timing, peer: Timing) -> Ratio:
+def throughput_ratio(timing: Timing, peer: Timing, streams: int = 1) -> Ratio:
     """How much faster `timing` is than `peer`; rounds are compared pair by pair."""
-    pairs = peer.round_medians_ms / timing.round_medians_ms
+    if streams == 1:
+        ratio = np.median(peer.times_ms) / np.median(timing.times_ms)
+        pairs = peer.round_medians_ms / timing.round_medians_ms
+    else:
+        ratio = (peer.wall_ms / peer.iterations) / (timing.wall_ms / timing.iterations)
+        pairs = peer.round_costs_ms / timing.round_costs_ms
     low, high = np.percentile(pairs, [25, 75])
     return Ratio(
         engine=timing.engine,
         peer=peer.engine,
-        ratio=float(np.median(peer.times_ms) / np.median(timing.times_ms)),
+        ratio=float(ratio),
         low=float(low),
         high=float(high),
         rounds=len(pairs),

@@ -9,7 +9,7 @@ input and replies go to the original standard output; a message is
 Requests (header["do"]) and what their replies hold:
 
     open      engine, model, threads, streams   version, rss_bytes; the engine's library is imported
-    describe                                    inputs: [{name, dtype, shape}] as the model declares
+    describe                                    inputs: [{name, dtype, shape, planned?}]
     prepare   shapes: {name: [...]}             load_ms, isa, outputs, details
     feed      arrays                            (keeps them as the inputs of every run)
     run                                         arrays: the outputs by name
@@ -116,12 +116,19 @@ class Colonnade:
         self._model = model
         self._threads = threads
         self._engine: Any = None
+        with Path(model).open("rb") as file:
+            self._is_plan = file.read(8) == b"COLONNAD"
         self.streams = streams
         self.version = str(self._module.__version__)
 
     def describe(self) -> List[Dict[str, Any]]:
-        """Inputs as declared."""
-        return [_info(info.name, info.dtype, info.shape) for info in self._open().inputs]
+        """Inputs as declared; a saved plan's with the shapes that it holds."""
+        engine = self._open()
+        found = [_info(info.name, info.dtype, info.shape) for info in engine.inputs]
+        if self._is_plan:
+            planned = engine.explain().shapes
+            found = [dict(info, planned=list(planned[info["name"]])) for info in found]
+        return found
 
     def prepare(self, shapes: Dict[str, List[int]]) -> Dict[str, Any]:
         """Plan for these shapes."""
@@ -147,9 +154,7 @@ class Colonnade:
 
     def _open(self) -> Any:
         if self._engine is None:
-            with Path(self._model).open("rb") as file:
-                is_plan = file.read(8) == b"COLONNAD"
-            make = self._module.load if is_plan else self._module.compile
+            make = self._module.load if self._is_plan else self._module.compile
             self._engine = make(self._model, threads=self._threads)
         return self._engine
 

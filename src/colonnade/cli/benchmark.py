@@ -237,7 +237,10 @@ def _show(console: Console, found: Comparison, scenario: Scenario) -> None:
         )
         for result in found.results
     ]
-    console.table(columns, rows, numeric=columns[2:])
+    filled = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    console.table(
+        [columns[i] for i in filled], [[row[i] for i in filled] for row in rows], columns[2:]
+    )
     for ratio in found.ratios:
         console.line(
             f"{ratio.engine} / {ratio.peer}: {ratio.ratio:.3f} times the throughput "

@@ -74,7 +74,7 @@ def compile_command(
             engine = open_engine(model, threads, fallback)
             for size in sizes:
                 options = InputOptions((), shape or (), input_shapes, size, sequence_length)
-                chosen = choose_shapes(input_specs(engine), options)
+                chosen = choose_shapes(input_specs(engine, is_plan=False), options)
                 progress(f"planning for batch {chosen.batch_size}", None)
                 engine.prepare(chosen.shapes)
                 saved.append({name: list(dims) for name, dims in chosen.shapes.items()})

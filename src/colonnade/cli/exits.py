@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import traceback
 from collections.abc import Iterator
 
@@ -66,6 +67,9 @@ def reported_errors(console: Console, *, debug: bool) -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (typer.Exit, typer.Abort):
         raise
+    except BrokenPipeError:  # the reader has had enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise typer.Exit(ExitCode.RUN_FAILED) from None
     except Exception as error:  # noqa: BLE001  # the border to the user
         code = exit_code(error)
         if debug:

@@ -11,7 +11,7 @@ import typer
 from colonnade.cli.console import Console, mib
 from colonnade.cli.exits import reported_errors
 from colonnade.cli.explain_page import render_page
-from colonnade.cli.model import InputOptions, choose_shapes, input_specs, open_engine
+from colonnade.cli.model import InputOptions, choose_shapes, input_specs, is_saved_plan, open_engine
 from colonnade.cli.options import (
     BatchOption,
     DebugOption,
@@ -53,7 +53,7 @@ def explain(
         with console.progress() as progress:
             progress("compiling", None)
             engine = open_engine(model, threads, fallback)
-            chosen = choose_shapes(input_specs(engine), options)
+            chosen = choose_shapes(input_specs(engine, is_plan=is_saved_plan(model)), options)
             progress("planning", None)
             found = engine.explain(chosen.shapes).to_dict()
         for note in chosen.notes:

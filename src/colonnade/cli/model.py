@@ -61,9 +61,13 @@ def is_saved_plan(path: Path) -> bool:
         return file.read(len(PLAN_MAGIC)) == PLAN_MAGIC
 
 
-def input_specs(engine: colonnade.Engine) -> list[InputSpec]:
-    """The engine's inputs."""
-    return [InputSpec(info.name, info.dtype, info.shape) for info in engine.inputs]
+def input_specs(engine: colonnade.Engine, *, is_plan: bool) -> list[InputSpec]:
+    """The engine's inputs; a loaded plan's with the shapes that it holds."""
+    planned = engine.explain().shapes if is_plan else {}
+    return [
+        InputSpec(info.name, info.dtype, info.shape, planned.get(info.name))
+        for info in engine.inputs
+    ]
 
 
 def make_inputs(specs: Sequence[InputSpec], options: InputOptions) -> ReadyInputs:

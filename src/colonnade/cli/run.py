@@ -12,7 +12,7 @@ import typer
 
 from colonnade.cli.console import Console
 from colonnade.cli.exits import reported_errors
-from colonnade.cli.model import InputOptions, input_specs, make_inputs, open_engine
+from colonnade.cli.model import InputOptions, input_specs, is_saved_plan, make_inputs, open_engine
 from colonnade.cli.options import (
     BatchOption,
     DebugOption,
@@ -30,6 +30,7 @@ from colonnade.cli.options import (
 from colonnade.errors import InputError
 
 FIRST_VALUES = 5
+TOP_ROWS_MAX = 32
 
 
 def run(
@@ -63,7 +64,7 @@ def run(
         with console.progress() as progress:
             progress("compiling", None)
             engine = open_engine(model, threads, fallback)
-            ready = make_inputs(input_specs(engine), options)
+            ready = make_inputs(input_specs(engine, is_plan=is_saved_plan(model)), options)
             engine.prepare({name: array.shape for name, array in ready.arrays.items()})
             progress("running", None)
             start = time.perf_counter()
@@ -115,7 +116,8 @@ def describe_array(name: str, array: np.ndarray, top: int = 0) -> dict[str, Any]
             mean=array.mean(dtype=np.float64).item(),
         )
         if top and array.ndim:
-            described["top"] = [_largest(row, top) for row in array.reshape(-1, array.shape[-1])]
+            rows = array.reshape(-1, array.shape[-1])[:TOP_ROWS_MAX]
+            described["top"] = [_largest(row, top) for row in rows]
     return described
 
 

@@ -153,3 +153,9 @@ def test_options_name_inputs_or_symbols() -> None:
     for wrong in (("other", (5,)), ("sequence", (5, 6))):
         with pytest.raises(InputError, match="no input or dimension"):
             split_shape_options([wrong], ENCODER)
+
+
+def test_a_saved_plan_runs_its_own_shapes_unless_asked_for_others() -> None:
+    specs = [InputSpec("x", FLOAT, ("batch", 3), planned=(4, 3))]
+    assert resolve_shapes(specs, ShapeRequest()).batch_size == 4
+    assert resolve_shapes(specs, ShapeRequest(batch_size=2)).shapes == {"x": (2, 3)}

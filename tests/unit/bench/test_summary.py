@@ -9,9 +9,9 @@ from colonnade.bench.harness import Timing
 from colonnade.bench.summary import geometric_mean, summarise, throughput_ratio
 
 
-def make_timing(engine: str, rounds_ms: list[list[float]]) -> Timing:
+def make_timing(engine: str, rounds_ms: list[list[float]], overlap: float = 1.0) -> Timing:
     rounds = [np.array(times) for times in rounds_ms]
-    return Timing(engine, rounds, wall_ms=float(sum(times.sum() for times in rounds)))
+    return Timing(engine, rounds, [float(times.sum()) / overlap for times in rounds])
 
 
 def test_latency() -> None:
@@ -38,6 +38,14 @@ def test_a_drift_that_hits_both_leaves_no_spread() -> None:
     peer = make_timing("b", [[6 * x] for x in drift])
     ratio = throughput_ratio(own, peer)
     assert ratio.ratio == ratio.low == ratio.high == 2.0
+
+
+def test_with_streams_throughput_counts_not_latency() -> None:
+    own = make_timing("a", [[4.0, 4.0]] * 3, overlap=4)
+    peer = make_timing("b", [[2.0, 2.0]] * 3, overlap=1)
+    assert throughput_ratio(own, peer, streams=1).ratio == 0.5
+    assert throughput_ratio(own, peer, streams=4).ratio == 2.0
+    assert throughput_ratio(own, peer, streams=4).low == 2.0
 
 
 def test_geometric_mean() -> None:
