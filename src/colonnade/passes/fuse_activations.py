@@ -52,9 +52,7 @@ def _tanh_forms() -> tuple[Pattern, ...]:
 
 
 fuse_gelu = RewriteRule("fuse_gelu", _erf_forms(), lambda m: elementwise(m, "gelu_erf"))
-fuse_gelu_tanh = RewriteRule(
-    "fuse_gelu_tanh", _tanh_forms(), lambda m: elementwise(m, "gelu_tanh")
-)
+fuse_gelu_tanh = RewriteRule("fuse_gelu_tanh", _tanh_forms(), lambda m: elementwise(m, "gelu_tanh"))
 fuse_silu = RewriteRule(
     "fuse_silu", (op("Mul", X, op("Sigmoid", X)),), lambda m: elementwise(m, "silu")
 )
@@ -63,7 +61,8 @@ fuse_silu = RewriteRule(
 def _hardswish(match: Match) -> Node | None:
     sigmoid = match.named["gate"]
     alpha, beta = sigmoid.attrs.get("alpha", 0.2), sigmoid.attrs.get("beta", 0.5)
-    assert isinstance(alpha, float) and isinstance(beta, float)
+    assert isinstance(alpha, float)
+    assert isinstance(beta, float)
     if abs(alpha - 1 / 6) > 1e-6 or abs(beta - 0.5) > 1e-6:
         return None
     return elementwise(match, "hardswish")

@@ -239,7 +239,8 @@ def _heads_of(
     index_of: np.ndarray, shape: tuple[int, ...], at: tuple[np.ndarray, ...], want: _Heads
 ) -> int:
     """Heads in the last axis of a source that holds them there, features last; else 0."""
-    if len(shape) < 2 or shape[-1] % want.depth or num_columns(shape) != want.batch * want.positions:
+    columns = want.batch * want.positions
+    if len(shape) < 2 or shape[-1] % want.depth or num_columns(shape) != columns:
         return 0
     heads = shape[-1] // want.depth
     if heads == 0 or want.heads % heads:
@@ -272,9 +273,7 @@ def _moved_copy(
     )
     types[turned] = TensorType(DType.FLOAT32, moved)
     types[flat] = TensorType(DType.FLOAT32, flat_shape)
-    return _Operand(
-        flat, want.heads, 1.0, added, tuple(types.items()), tuple(constants.items())
-    )
+    return _Operand(flat, want.heads, 1.0, added, tuple(types.items()), tuple(constants.items()))
 
 
 def shape_constant(

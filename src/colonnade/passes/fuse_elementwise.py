@@ -156,7 +156,7 @@ def _mergeable_producer(graph: Graph, node: Node) -> Node | None:
 
 
 def join_programs(maker: Node, reader: Node) -> Node | None:
-    """`reader` with `maker`'s program in place of the input it made; None when it grows too long."""
+    """`reader` with `maker`'s program in place of the input it made; None when too long."""
     made = maker.outputs[0]
     first = cast(Program, maker.attrs["program"])
     second = cast(Program, reader.attrs["program"])
@@ -231,8 +231,9 @@ def _takes_epilogue(graph: Graph, maker: Node, node: Node) -> bool:
 
 def _has_constant_weights(graph: Graph, maker: Node) -> bool:
     shape = graph.shape(maker.inputs[0])
-    is_float = graph.dtype(maker.inputs[0]) is DType.FLOAT32
-    if not is_float or shape is None or (maker.op != "Linear" and len(shape) not in (3, 4)):
+    if graph.dtype(maker.inputs[0]) is not DType.FLOAT32 or shape is None or 0 in shape:
+        return False
+    if maker.op != "Linear" and len(shape) not in (3, 4):
         return False
     return all(value in graph.constants for value in maker.inputs[1:3] if value)
 
@@ -244,8 +245,8 @@ def _fits_epilogue(
     shape, own = graph.shape(made), graph.shape(value)
     if shape is None or own is None:
         return False
-    if own == shape and value not in graph.constants and not only_features:
-        return True
+    if own == shape and value not in graph.constants:
+        return not only_features
     padded = (1,) * (len(shape) - len(own)) + own
     axis = feature_axis % len(shape)
     return len(padded) == len(shape) and all(

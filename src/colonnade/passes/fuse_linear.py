@@ -47,30 +47,39 @@ def _bias_of(graph: Graph, add: Node, product: str, features: int) -> str:
 def _from_gemm(graph: Graph, node: Node) -> Patch | None:
     x, w = node.inputs[:2]
     c = node.inputs[2] if len(node.inputs) > 2 else ""
+    if not _is_weights(graph, w) or node.attrs.get("transA", 0):
+        return None
     alpha, beta = (cast(float, node.attrs.get(name, 1.0)) for name in ("alpha", "beta"))
-    if not _is_weights(graph, w) or node.attrs.get("transA", 0) or alpha != 1.0:
-        return None
-    array = graph.constants[w]
-    features = array.shape[0 if node.attrs.get("transB", 0) else 1]
     constants: dict[str, np.ndarray] = {}
+    array = graph.constants[w]
     if node.attrs.get("transB", 0):
-        w = f"{w}/transposed"
-        constants[w] = array.T
-    if c and not _fits_features(graph, c, features):
-        return None
-    if c and beta != 1.0:
-        scaled = f"{node.outputs[0]}/bias"
-        constants[scaled] = (graph.constants[c] * np.float32(beta)).astype(np.float32)
-        c = scaled
+        w, array = f"{w}/transposed", array.T
+        constants[w] = array
+    if alpha != 1.0:
+        constants.clear()
+        w = f"{node.outputs[0]}/weights"
+        constants[w] = array * np.float32(alpha)
+    if c:
+        bias = _gemm_bias(graph, c, array.shape[1])
+        if bias is None:
+            return None
+        if beta != 1.0 or bias is not graph.constants[c]:
+            c = f"{node.outputs[0]}/bias"
+            constants[c] = bias * np.float32(beta)
     inputs = (x, w, c) if c else (x, w)
     types = {name: TensorType(DType.FLOAT32, a.shape) for name, a in constants.items()}
     made = _linear(node, inputs, node.outputs[0])
     return Patch(remove=(node,), add=(made,), constants=constants, types=types)
 
 
-def _fits_features(graph: Graph, c: str, features: int) -> bool:
+def _gemm_bias(graph: Graph, c: str, features: int) -> np.ndarray | None:
+    """The constant with one value a feature; a single value is repeated."""
     array = graph.constants.get(c)
-    return array is not None and array.shape in ((features,), (1, features))
+    if array is None:
+        return None
+    if array.shape in ((features,), (1, features)):
+        return array
+    return np.broadcast_to(array.reshape(-1), (features,)) if array.size == 1 else None
 
 
 def _is_weights(graph: Graph, value: str) -> bool:

@@ -6,11 +6,20 @@ from typing import cast
 
 import numpy as np
 
-from colonnade.ir import DType, Graph, Node
-from colonnade.passes.pattern import Match, Pattern, RewriteRule, op, var
+from colonnade.ir import DType, Graph, Node, Shape
+from colonnade.passes.pattern import Match, Pattern, RewriteRule, const, op, var
 
 X, SCALE, BIAS = var("x"), var("scale", constant=True), var("bias", constant=True)
 EPSILON, TWO = var("epsilon", constant=True), var("two", constant=True)
+
+
+def _over_root(value: Pattern, root: Pattern) -> tuple[Pattern, ...]:
+    """value / root, in the ways that exporters write it."""
+    return (
+        op("Div", value, root),
+        op("Mul", value, op("Reciprocal", root)),
+        op("Mul", value, op("Div", const(1.0), root)),
+    )
 
 
 def _layer_norm_forms() -> tuple[Pattern, ...]:
@@ -24,11 +33,10 @@ def _layer_norm_forms() -> tuple[Pattern, ...]:
                 op("ReduceMean", square, var("axes2"), name="variance"),
             ):
                 root = op("Sqrt", op("Add", variance, EPSILON))
-                normal: tuple[Pattern, ...] = (
-                    op("Div", centred, root),
-                    op("Mul", centred, op("Reciprocal", root)),
-                )
-                forms += [op("Add", op("Mul", n, SCALE), BIAS) for n in normal]
+                forms += [
+                    op("Add", op("Mul", normal, SCALE), BIAS)
+                    for normal in _over_root(centred, root)
+                ]
     return tuple(forms)
 
 
@@ -41,8 +49,7 @@ def _rms_norm_forms() -> tuple[Pattern, ...]:
             op("ReduceMean", square, var("axes2"), name="variance"),
         ):
             root = op("Sqrt", op("Add", mean, EPSILON))
-            normal = (op("Div", X, root), op("Mul", X, op("Reciprocal", root)))
-            forms += [op("Mul", n, SCALE) for n in normal]
+            forms += [op("Mul", normal, SCALE) for normal in _over_root(X, root)]
     return tuple(forms)
 
 
@@ -57,7 +64,7 @@ def _build(match: Match, kind: str, inputs: tuple[str, ...]) -> Node | None:
     if "two" in match.values and not _is_two(match.constant("two")):
         return None
     epsilon = match.constant("epsilon")
-    if epsilon.size != 1 or any(not _is_per_feature(match, name, shape[-1]) for name in inputs):
+    if epsilon.size != 1 or any(not _is_per_feature(match, name, shape) for name in inputs):
         return None
     values = tuple(match.values[name] for name in inputs)
     attrs = {"epsilon": float(epsilon.reshape(-1)[0])}
@@ -81,9 +88,12 @@ def _is_two(array: np.ndarray) -> bool:
     return array.size == 1 and float(array.reshape(-1)[0]) == 2.0
 
 
-def _is_per_feature(match: Match, name: str, features: object) -> bool:
-    array = match.constant(name)
-    return array.size == features and array.shape[-1] == features
+def _is_per_feature(match: Match, name: str, shape: Shape) -> bool:
+    """A constant with one value a feature, which adds no axis to the result."""
+    array = match.graph.constants.get(match.values[name])
+    if array is None or array.ndim > len(shape):
+        return False
+    return array.size == shape[-1] and array.shape[-1:] == shape[-1:]
 
 
 fuse_layer_norm = RewriteRule(
@@ -103,25 +113,25 @@ def _is_last_axis_norm(match: Match) -> bool:
     return axis in (-1, len(shape) - 1)
 
 
-def _adopt(kind: str, default_epsilon: float) -> RewriteRule:
+def _adopt(name: str, onnx_op: str, kind: str) -> RewriteRule:
     """ONNX's own LayerNormalization or RMSNormalization over the last axis."""
 
     def replacement(match: Match) -> Node | None:
         if not _is_last_axis_norm(match):
             return None
-        root = match.root
-        if any(v not in match.graph.constants for v in root.inputs[1:] if v):
+        root, shape = match.root, match.graph.shape(match.values["x"])
+        names = [name for name in ("scale", "bias") if name in match.values]
+        if shape is None or any(not _is_per_feature(match, name, shape) for name in names):
             return None
-        attrs = {"epsilon": cast(float, root.attrs.get("epsilon", default_epsilon))}
+        attrs = {"epsilon": cast(float, root.attrs.get("epsilon", 1e-5))}
         return Node(kind, root.inputs, root.outputs[:1], attrs, root.name, "colonnade", 1)
 
-    onnx_op = "LayerNormalization" if kind == "LayerNorm" else "RMSNormalization"
     patterns = (
         op(onnx_op, X, var("scale")),
         op(onnx_op, X, var("scale"), var("bias")),
     )
-    return RewriteRule(f"adopt_{kind.lower()}", patterns, replacement)
+    return RewriteRule(name, patterns, replacement)
 
 
-adopt_layer_norm = _adopt("LayerNorm", 1e-5)
-adopt_rms_norm = _adopt("RMSNorm", 1e-5)
+adopt_layer_norm = _adopt("adopt_layer_norm", "LayerNormalization", "LayerNorm")
+adopt_rms_norm = _adopt("adopt_rms_norm", "RMSNormalization", "RMSNorm")

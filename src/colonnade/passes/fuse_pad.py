@@ -1,7 +1,7 @@
 """Zero padding of the spatial axes moves into the convolution that reads it.
 
-Not into one with `auto_pad`, and not when a value other than zero, another axis or a negative amount
-is padded. Average pooling takes it only where padding counts.
+Not into one with `auto_pad`, and not when a value other than zero, another axis or a negative
+amount is padded. Average pooling takes it only where padding counts.
 """
 
 from __future__ import annotations

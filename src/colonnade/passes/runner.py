@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from colonnade.errors import KnobError
-from colonnade.ir import Graph, Patch, apply_patches, format_graph, verify_graph
+from colonnade.ir import Graph, Patch, apply_patches, format_graph, is_static, verify_graph
 from colonnade.passes.remove_dead_nodes import remove_dead_nodes
 
 Pass = Callable[[Graph], Iterable[Patch]]
@@ -76,7 +76,7 @@ def _run_pass(graph: Graph, one_pass: Pass) -> tuple[Graph, PassRecord]:
     num_changes = 0
     converged = False
     for _ in range(MAX_SWEEPS):
-        graph, applied = apply_patches(graph, one_pass(graph))
+        graph, applied = apply_patches(graph, _plannable(graph, one_pass(graph)))
         if not applied:
             converged = True
             break
@@ -86,6 +86,16 @@ def _run_pass(graph: Graph, one_pass: Pass) -> tuple[Graph, PassRecord]:
         verify_graph(graph)
     ms = (time.perf_counter() - start) * 1e3
     return graph, PassRecord(one_pass.__name__, num_changes, ms, converged)
+
+
+def _plannable(graph: Graph, patches: Iterable[Patch]) -> Iterator[Patch]:
+    """Without those that fuse values of unknown shape: only ONNX nodes can run by fallback."""
+    for patch in patches:
+        types = {**graph.types, **patch.types}
+        fused = [node for node in patch.add if node.domain == "colonnade"]
+        values = {value for node in fused for value in (*node.inputs, *node.outputs) if value}
+        if all(value in types and is_static(types[value].shape) for value in values):
+            yield patch
 
 
 def _dump(graph: Graph, dump_dir: Path | None, number: int, name: str) -> None:
