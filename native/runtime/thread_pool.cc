@@ -13,12 +13,12 @@ namespace {
 constexpr auto kSpinTime = std::chrono::microseconds(200);
 constexpr int kSpinsPerClockRead = 64;
 
-void pin_to(int cpu) {
+void pin_to(pthread_t thread, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
   // Refused under some sandboxes: the thread then floats, which is only slower.
-  (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+  (void)pthread_setaffinity_np(thread, sizeof(set), &set);
 }
 
 }  // namespace
@@ -57,6 +57,18 @@ void ThreadPool::start() {
   for (int t = 1; t < num_threads_; ++t) workers_.emplace_back([this, t] { work(t); });
 }
 
+// The caller is not pinned, it is not ours. Workers keep off the CPU that it runs on.
+void ThreadPool::pin_workers(int caller_cpu) {
+  if (caller_cpu == caller_cpu_) return;
+  caller_cpu_ = caller_cpu;
+  std::vector<int> others;
+  for (const int cpu : cpus_) {
+    if (cpu != caller_cpu) others.push_back(cpu);
+  }
+  if (others.size() < workers_.size()) return;
+  for (size_t i = 0; i < workers_.size(); ++i) pin_to(workers_[i].native_handle(), others[i]);
+}
+
 bool ThreadPool::try_run(Job job, void* context) {
   if (num_threads_ == 1) {
     job(context, 0, 1);
@@ -65,6 +77,7 @@ bool ThreadPool::try_run(Job job, void* context) {
   std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
   if (!busy.owns_lock()) return false;
   if (workers_.empty()) start();
+  pin_workers(sched_getcpu());
   job_ = job;
   context_ = context;
   const uint64_t generation = generation_.load(std::memory_order_relaxed) + 1;
@@ -81,7 +94,6 @@ bool ThreadPool::try_run(Job job, void* context) {
 }
 
 void ThreadPool::work(int thread_idx) {
-  if (static_cast<size_t>(thread_idx) < cpus_.size()) pin_to(cpus_[thread_idx]);
   uint64_t seen = 0;
   while (wait_for_job(seen)) {
     seen = generation_.load(std::memory_order_acquire);

@@ -34,6 +34,7 @@ class ThreadPool {
 
  private:
   void start();
+  void pin_workers(int caller_cpu);
   void work(int thread_idx);
   bool wait_for_job(uint64_t seen);
 
@@ -41,6 +42,7 @@ class ThreadPool {
   const std::vector<int> cpus_;
   std::mutex busy_;
   std::vector<std::thread> workers_;
+  int caller_cpu_ = -1;    // Where the caller ran when the workers were pinned last.
   int64_t owner_pid_ = 0;  // 0 until the workers have started.
 
   std::atomic<uint64_t> generation_{0};

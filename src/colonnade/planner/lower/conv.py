@@ -20,7 +20,7 @@ from colonnade.planner.choice import (
     View,
 )
 from colonnade.planner.lower.epilogue import lower_epilogue
-from colonnade.planner.split import choose_blocks
+from colonnade.planner.split import choose_blocks, choose_packing_blocks, choose_stripes
 
 CHANNELS = Layout(1)
 
@@ -129,8 +129,7 @@ def _choose(
         if not isinstance(residual, Absent):
             return "depthwise with a residual"
         row, name, _ = _core.choose_depthwise(view.isa, list(shape))
-        stripe = max(1, min(panels, -(-out_h * out_w // view.panel)))
-        blocks = choose_blocks(-(-panels // stripe), channels, view.threads)
+        stripe, blocks = choose_stripes(panels, channels, view.threads)
         kernel, head = "depthwise", (row, *shape, blocks, stripe)
         packed = _flat(node.inputs[1], weights)
     elif not transposed and _is_pointwise(shape):
@@ -145,7 +144,9 @@ def _choose(
         group = shape[-1]
         tiles = group * -(-(out_channels // group) // tile)
         kernel = "conv_transpose" if transposed else "conv"
-        blocks = choose_blocks(panels, tiles, view.threads)
+        blocks = choose_packing_blocks(
+            batch * out_h * out_w, view.panel, tiles, view.threads
+        )
         head = (row, *shape, blocks)
         packed = Const(
             (node.inputs[1], kernel, row),
