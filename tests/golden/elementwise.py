@@ -61,6 +61,15 @@ CASES = (
     _lower("clip_crossed", f"{X} {{ y = Clip(x, low, high) }}", low=1.0, high=0.25),
     _lower("clip_of_old_opset", f"{X} {{ y = Clip <min = 0.0, max = 0.5> (x) }}", opset=6),
     _lower("gelu", f"{X} {{ y = Gelu <approximate = \"tanh\"> (x) }}", opset=20),
+    _lower(
+        "eight_axes_that_join",
+        "(float[2,1,2,1,2,1,2,2] x, float[1] z) => (float[2,1,2,1,2,1,2,2] y) { y = Add(x, z) }",
+    ),
+    _lower(
+        "not_eight_axes_that_do_not_join",
+        "(float[2,1,2,1,2,1,2,1] x, float[1,2,1,2,1,2,1,2] z) => (float y) { y = Add(x, z) }",
+        fuses=False,
+    ),
     _lower("not_integers", "(int64[2,3] x) => (int64[2,3] y) { y = Add(x, x) }", fuses=False),
     _lower("not_clip_by_values_of_the_run",
            "(float[2,3] x, float low) => (float[2,3] y) { y = Clip(x, low) }", fuses=False),

@@ -17,6 +17,8 @@ from colonnade.ir import DType, Graph, Instruction, Node, Patch, Program, is_sta
 
 INSTRUCTIONS_MAX = 32
 INPUTS_MAX = 8
+AXES_MAX = 7
+"""Axes that a program walks; more where every operand is walked like the result, or is one value."""
 
 _UNARY = {
     "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Exp": "exp",
@@ -56,6 +58,12 @@ def _is_static_float32(graph: Graph, node: Node) -> bool:
     return bool(node.inputs) and all(
         graph.dtype(v) is DType.FLOAT32 and is_static(graph.shape(v)) for v in values
     )
+
+
+def _has_few_axes(graph: Graph, node: Node) -> bool:
+    shape = graph.shape(node.outputs[0]) or ()
+    operands = [graph.shape(value) or () for value in node.inputs if value]
+    return len(shape) <= AXES_MAX or all(own == shape or set(own) <= {1} for own in operands)
 
 
 def _program_of(graph: Graph, node: Node) -> tuple[Program, tuple[str, ...]] | None:
