@@ -18,7 +18,7 @@ from colonnade.ir import DType, Graph, Instruction, Node, Patch, Program, is_sta
 INSTRUCTIONS_MAX = 32
 INPUTS_MAX = 8
 AXES_MAX = 7
-"""Axes that a program walks; more where every operand is walked like the result, or is one value."""
+"""Axes that a program walks; more where every operand is like the result, or is one value."""
 
 _UNARY = {
     "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Exp": "exp",
@@ -45,7 +45,7 @@ _WITH_ATTRS: dict[str, tuple[str, tuple[tuple[str, float], ...]]] = {
 def lower_elementwise(graph: Graph) -> Iterator[Patch]:
     """One ONNX operation, one program; float32 in and out, static shapes."""
     for node in graph.nodes:
-        if node.domain or not _is_static_float32(graph, node):
+        if node.domain or not _is_static_float32(graph, node) or not _has_few_axes(graph, node):
             continue
         made = _program_of(graph, node)
         if made is not None:
