@@ -10,12 +10,19 @@ from colonnade.ir import AttrValue, Subgraph
 from colonnade.onnx.parser import parse_message
 from colonnade.onnx.schemas import OpSchema
 from colonnade.onnx.tensors import TensorReader, to_tensor
+from colonnade.onnx.wire import Payload
 
 
 def from_proto(
-    attribute: AttributeProto, reader: TensorReader, captures: tuple[str, ...]
+    attribute: AttributeProto,
+    reader: TensorReader,
+    captures: tuple[str, ...] = (),
+    payload: Payload | None = None,
 ) -> AttrValue:
-    """The value of an attribute that was validated; `captures` are those of the node's bodies."""
+    """The value of an attribute that was validated.
+
+    `captures`: of the node's bodies. `payload`: where a tensor's values are, if not here.
+    """
     kind = attribute.type
     if kind == AttributeProto.INT:
         return int(attribute.i)
@@ -30,7 +37,7 @@ def from_proto(
     if kind == AttributeProto.STRINGS:
         return tuple(value.decode("utf-8", "surrogateescape") for value in attribute.strings)
     if kind == AttributeProto.TENSOR:
-        return reader.read(attribute.t)
+        return reader.read(attribute.t, payload)
     if kind == AttributeProto.GRAPH:
         return Subgraph(attribute.g.SerializeToString(), captures)
     if kind == AttributeProto.SPARSE_TENSOR:

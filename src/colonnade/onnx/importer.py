@@ -10,7 +10,7 @@ allocates.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from colonnade.onnx.validate import (
     opset_versions,
     validate_model,
 )
-from colonnade.onnx.wire import Payload, split_model
+from colonnade.onnx.wire import Payload, Payloads, SplitModel, split_model
 
 ModelSource = str | os.PathLike[str] | bytes | bytearray | memoryview | ModelProto
 
@@ -59,8 +59,7 @@ def import_model(
         split = split_model(model_source, budget)
         model = parse_structure(split.structure, budget)
         reader = TensorReader(model_source, folder, budget)
-        initializers = model.graph.initializer
-        payloads = {initializers[i].name: found for i, found in split.payloads.items()}
+        payloads = _by_name(model, split)
         validate_model(model, reader, payloads, budget, custom_domains)
         folder.check_overlaps()
         rewritten = upgrade_opset(inline_functions(model))
@@ -86,6 +85,15 @@ def _open(source: ModelSource) -> Iterator[tuple[Source, ExternalFolder]]:
         yield file, folder
 
 
+def _by_name(model: ModelProto, split: SplitModel) -> dict[str, Payloads]:
+    """The payloads by the name of the value; names that are not unique are refused later."""
+    graph = model.graph
+    found = {graph.initializer[i].name: payloads for i, payloads in split.initializers.items()}
+    for i, payloads in split.constants.items():
+        found.update((name, payloads) for name in graph.node[i].output[:1])
+    return found
+
+
 class _Importer:
     """Makes the Graph of one validated model."""
 
@@ -93,7 +101,7 @@ class _Importer:
         self,
         model: ModelProto,
         reader: TensorReader,
-        payloads: Mapping[str, Sequence[Payload]],
+        payloads: Mapping[str, Payloads],
         budget: Budget,
     ) -> None:
         self._model = model
@@ -138,8 +146,7 @@ class _Importer:
         for tensor in graph.initializer:
             names.add(tensor.name)
             if tensor.name in read:
-                found = self._payloads.get(tensor.name)
-                array = self._reader.read(tensor, found[0] if found else None)
+                array = self._reader.read(tensor, self._payload(tensor.name))
                 self._add_constant(tensor.name, array, dtype_of(tensor.data_type))
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
@@ -159,16 +166,22 @@ class _Importer:
         if node.op_type != "Constant" or normal_domain(node.domain) != ONNX_DOMAIN:
             return False
         for attribute in node.attribute:
-            value = self._constant_value(attribute)
+            value = self._constant_value(attribute, self._payload(node.output[0]))
             if value is not None:
                 self._add_constant(node.output[0], *value)
                 return True
         raise ModelError("it has no value", node=node.name, op=node.op_type)
 
-    def _constant_value(self, attribute: AttributeProto) -> tuple[np.ndarray, DType] | None:
+    def _payload(self, name: str) -> Payload | None:
+        found = self._payloads.get(name)
+        return found[0] if found else None
+
+    def _constant_value(
+        self, attribute: AttributeProto, payload: Payload | None
+    ) -> tuple[np.ndarray, DType] | None:
         name = attribute.name
         if name == "value":
-            return self._reader.read(attribute.t), dtype_of(attribute.t.data_type)
+            return self._reader.read(attribute.t, payload), dtype_of(attribute.t.data_type)
         if name == "sparse_value":
             sparse = attribute.sparse_tensor
             return self._reader.read_sparse(sparse), dtype_of(sparse.values.data_type)
@@ -190,8 +203,10 @@ class _Importer:
         for body in bodies(node):
             self._embed(body)
         captures = self._scope.captures.get(index, ())
+        # An operator of this name in another domain: its tensor may be in the file, too.
+        payload = self._payload(node.output[0]) if node.op_type == "Constant" else None
         attrs: dict[str, AttrValue] = {
-            attribute.name: attributes.from_proto(attribute, self._reader, captures)
+            attribute.name: attributes.from_proto(attribute, self._reader, captures, payload)
             for attribute in node.attribute
         }
         self._type_outputs(node)

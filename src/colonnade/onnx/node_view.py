@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -14,6 +14,7 @@ from onnx import AttributeProto, NodeProto, TensorProto
 from colonnade.errors import ModelError
 from colonnade.onnx.budget import Budget
 from colonnade.onnx.tensors import TensorReader, format_bytes, numpy_of
+from colonnade.onnx.wire import Payloads
 
 _MAX_VALUE_ELEMENTS = 1 << 16
 """Constants above this are weights, whose values no rule reads."""
@@ -36,6 +37,8 @@ class Values:
 
     reader: TensorReader | None
     parent: Self | None = None
+    payloads: Mapping[str, Payloads] = field(default_factory=dict)
+    """Values of constants of this graph that are not in the message, by name."""
     known: dict[str, Known] = field(default_factory=dict)
     tensors: dict[str, TensorProto | np.ndarray] = field(default_factory=dict)
 
@@ -60,11 +63,11 @@ class Values:
             scope = scope.parent
         return None
 
-    def add_tensor(self, name: str, tensor: TensorProto, *, keep_values: bool = True) -> None:
+    def add_tensor(self, name: str, tensor: TensorProto) -> None:
         """A constant tensor that passed its checks; values are kept for small ones only."""
         self.known[name] = Known(tensor.data_type, tuple(tensor.dims))
         is_small = math.prod(tensor.dims) <= _MAX_VALUE_ELEMENTS
-        if is_small and keep_values and tensor.data_type != TensorProto.STRING:
+        if is_small and name not in self.payloads and tensor.data_type != TensorProto.STRING:
             self.tensors[name] = tensor
 
     def add_array(self, name: str, array: np.ndarray, elem_type: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from colonnade.onnx import rules_quantize, rules_shape, rules_size, rules_window
 from colonnade.onnx.node_view import MAX_SIZE_ATTRIBUTE, NodeView
+from colonnade.onnx.tensors import is_known_type
 
 Rule = Callable[[NodeView], None]
 
@@ -32,6 +33,19 @@ def check_group_norm(view: NodeView) -> None:
         raise view.error(f"{groups}, expected at least 1", "num_groups")
     if data is not None and len(data) > 1 and data[1] is not None and data[1] % groups:
         raise view.error(f"{groups} does not divide {data[1]} channels", "num_groups")
+
+
+def check_cast(view: NodeView) -> None:
+    """Operators with an element type as attribute: one that there is."""
+    for name in ("to", "dtype"):
+        if view.has(name) and not is_known_type(view.int_attribute(name, 1)):
+            raise view.error(f"unknown element type {view.int_attribute(name, 0)}", name)
+
+
+def check_random(view: NodeView) -> None:
+    """RandomNormal, RandomUniform: element type and shape."""
+    check_cast(view)
+    rules_size.check_shape_attribute(view)
 
 
 def check_quantized_conv(view: NodeView) -> None:
@@ -61,7 +75,10 @@ RULES: dict[str, Rule] = {
     "Range": rules_size.check_range,
     "OneHot": rules_size.check_one_hot,
     "TopK": rules_size.check_top_k,
-    **dict.fromkeys(("RandomNormal", "RandomUniform"), rules_size.check_shape_attribute),
+    **dict.fromkeys(("RandomNormal", "RandomUniform"), check_random),
+    **dict.fromkeys(
+        ("Cast", "EyeLike", "Bernoulli", "RandomNormalLike", "RandomUniformLike"), check_cast
+    ),
     **dict.fromkeys(("AffineGrid", "CenterCropPad"), rules_size.check_shape_input),
     **dict.fromkeys(("HannWindow", "HammingWindow", "BlackmanWindow"), rules_size.check_length),
     "MelWeightMatrix": rules_size.check_mel_weights,

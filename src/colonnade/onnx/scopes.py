@@ -67,7 +67,7 @@ def resolve(graph: GraphProto, budget: Budget, *, is_body: bool = False) -> Scop
     outputs = [value.name for value in graph.output]
     scope = resolve_nodes(graph.node, given, outputs, budget)
     if scope.free and not is_body:
-        _raise_undefined(graph, scope)
+        _raise_undefined(graph, scope, budget)
     return scope
 
 
@@ -170,11 +170,12 @@ def _cycle_error(
     )
 
 
-def _raise_undefined(graph: GraphProto, scope: Scope) -> None:
+def _raise_undefined(graph: GraphProto, scope: Scope, budget: Budget) -> None:
     missing = set(scope.free)
     for i, node in enumerate(graph.node):
         for name in (*node.input, *scope.captures.get(i, ())):
             if name in missing:
+                check_name(name, f"input of node {node_label(node, i)!r}", budget)
                 raise ModelError(
                     f"undefined input {shown(name)}: no node, graph input or initializer makes it",
                     node=node_label(node, i),

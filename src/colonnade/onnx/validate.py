@@ -41,7 +41,7 @@ from colonnade.onnx.schemas import (
 )
 from colonnade.onnx.scopes import bodies, check_name, node_label, resolve, resolve_nodes, shown
 from colonnade.onnx.tensors import MAX_RANK, TensorReader, is_known_type, type_name
-from colonnade.onnx.wire import Payload
+from colonnade.onnx.wire import Payloads
 
 FunctionId = tuple[str, str, str]
 """Domain, name, overload."""
@@ -66,13 +66,13 @@ _ATTRIBUTE_FIELDS: dict[int, str] = {
 def validate_model(
     model: ModelProto,
     reader: TensorReader,
-    payloads: Mapping[str, Sequence[Payload]],
+    payloads: Mapping[str, Payloads],
     budget: Budget,
     custom_domains: Collection[str] = (),
 ) -> None:
     """Raise ModelError unless the model can be imported.
 
-    `payloads`: values of main-graph initializers that are not in the message, by name.
+    `payloads`: values of the main graph's constants that are not in the message, by name.
     `custom_domains`: of operators that the user registered; their nodes are taken as they are.
     """
     if not 1 <= model.ir_version <= IR_VERSION:
@@ -213,9 +213,9 @@ class _Validator:
         self._custom_domains = custom_domains
         self._num_nodes = 0
 
-    def main(self, graph: GraphProto, payloads: Mapping[str, Sequence[Payload]]) -> None:
+    def main(self, graph: GraphProto, payloads: Mapping[str, Payloads]) -> None:
         """The main graph; its names are checked by `resolve`."""
-        self._graph(graph, None, payloads)
+        self._graph(graph, Values(self._reader, payloads=payloads))
 
     def function(self, function: FunctionProto) -> None:
         """A function's nodes and names."""
@@ -231,20 +231,15 @@ class _Validator:
                 "make"
             )
 
-    def _graph(
-        self,
-        graph: GraphProto,
-        outer: Values | None,
-        payloads: Mapping[str, Sequence[Payload]],
-        in_function: bool = False,
-    ) -> None:
-        values = Values(self._reader, outer)
+    def _graph(self, graph: GraphProto, values: Values, in_function: bool = False) -> None:
         for value in (*graph.input, *graph.output, *graph.value_info):
             _check_value_info(value)
         for value in graph.input:
             values.known[value.name] = _known_of(value.type)
         for tensor in graph.initializer:
-            self._initializer(tensor, payloads.get(tensor.name, ()), values)
+            self._tensor(tensor, tensor.name, f"initializer {shown(tensor.name)}", values)
+            # Not what an input of this name declares: the values win.
+            values.add_tensor(tensor.name, tensor)
         for sparse in graph.sparse_initializer:
             name = sparse.values.name
             self._reader.check_sparse(sparse, f"sparse initializer {shown(name)}")
@@ -252,15 +247,12 @@ class _Validator:
         for i, node in enumerate(graph.node):
             self._node(node, i, values, in_function)
 
-    def _initializer(
-        self, tensor: TensorProto, payloads: Sequence[Payload], values: Values
-    ) -> None:
-        what = f"initializer {shown(tensor.name)}"
+    def _tensor(self, tensor: TensorProto, name: str, what: str, values: Values) -> None:
+        """The tensor of a constant; `name` is the value's."""
+        payloads = values.payloads.get(name, ())
         if len(payloads) > 1:
             raise ModelError(f"{what}: two value fields; keep one")
         self._reader.check(tensor, what, payloads[0] if payloads else None)
-        # Not what an input of this name declares: the values win.
-        values.add_tensor(tensor.name, tensor, keep_values=not payloads)
 
     def _node(self, node: NodeProto, index: int, values: Values, in_function: bool) -> None:
         self._num_nodes += 1
@@ -297,7 +289,7 @@ class _Validator:
                 if name in seen or not name:
                     raise ModelError("given twice" if name else "an attribute without a name")
                 seen.add(name)
-                self._attribute(attribute, values, in_function)
+                self._attribute(attribute, node, values, in_function)
             except ModelError as error:
                 if error.node is not None:  # from a node of a body: nearer to the fault
                     raise
@@ -305,7 +297,9 @@ class _Validator:
                     error.reason, node=label, op=node.op_type, attribute=shown(name)[1:-1]
                 ) from None
 
-    def _attribute(self, attribute: AttributeProto, values: Values, in_function: bool) -> None:
+    def _attribute(
+        self, attribute: AttributeProto, node: NodeProto, values: Values, in_function: bool
+    ) -> None:
         field = _ATTRIBUTE_FIELDS.get(attribute.type)
         if attribute.ref_attr_name:
             if not in_function:
@@ -317,11 +311,12 @@ class _Validator:
         if any(name != field for name in given):
             raise ModelError(f"it is of kind {field!r}, but holds {given}")
         if field == "t":
-            self._reader.check(attribute.t, "tensor")
+            is_constant = node.op_type == "Constant" and len(node.output) > 0
+            self._tensor(attribute.t, node.output[0] if is_constant else "", "tensor", values)
         elif field == "sparse_tensor":
             self._reader.check_sparse(attribute.sparse_tensor, "sparse tensor")
         elif field == "g":
-            self._graph(attribute.g, values, {}, in_function)
+            self._graph(attribute.g, Values(self._reader, values), in_function)
 
     def _call(self, node: NodeProto, label: str) -> None:
         function = self._functions[function_id(node)]

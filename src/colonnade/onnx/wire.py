@@ -8,7 +8,7 @@ recursion. Field numbers are those of onnx.proto.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from colonnade.errors import ModelError
@@ -16,8 +16,11 @@ from colonnade.onnx.budget import Budget
 from colonnade.onnx.source import BytesSource, Source
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH, _MODEL_TRAINING = 7, 20
+_MODEL_GRAPH, _MODEL_METADATA, _MODEL_TRAINING = 7, 14, 20
 _GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_NODE_OP, _NODE_ATTRIBUTE = 4, 5
+_ATTRIBUTE_TENSOR = 5
+_CONSTANT = b"Constant"
 TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES = 4, 9, 10
 _PAYLOAD_FIELDS = frozenset((TENSOR_FLOATS, TENSOR_RAW, TENSOR_DOUBLES))
 
@@ -48,13 +51,19 @@ class Payload:
     length: int
 
 
-@dataclass(frozen=True)
-class SplitModel:
-    """A ModelProto without its large tensors, and where those are."""
+Payloads = tuple[Payload, ...]
+"""Of one tensor; a valid one has at most one."""
 
-    structure: bytes
-    payloads: dict[int, tuple[Payload, ...]]
-    """By index among the main graph's initializers."""
+
+@dataclass
+class SplitModel:
+    """A ModelProto without its large tensors, and where those are in the main graph."""
+
+    structure: bytes = b""
+    initializers: dict[int, Payloads] = field(default_factory=dict)
+    """By index of the initializer."""
+    constants: dict[int, Payloads] = field(default_factory=dict)
+    """By index of the Constant node."""
 
 
 def split_model(source: Source, budget: Budget) -> SplitModel:
@@ -66,20 +75,26 @@ def split_model(source: Source, budget: Budget) -> SplitModel:
             f"the model has {source.size} bytes, the budget is {budget.max_model_bytes}; "
             "keep its weights as external data"
         )
-    outer, graph = _Pieces(source, budget), None
-    for field in fields(source, 0, source.size):
-        if field.number == _MODEL_GRAPH and field.wire_type == _BYTES:
+    made = SplitModel()
+    outer, graph, num_metadata = _Pieces(source, budget), None, 0
+    for part in fields(source, 0, source.size):
+        if part.number == _MODEL_GRAPH and part.wire_type == _BYTES:
             if graph is not None:
                 raise ModelError("not an ONNX model: it holds two graphs")
-            outer.skip(field.start, field.end)
-            graph = _split_graph(source, field, budget)
-        elif field.number == _MODEL_TRAINING:
-            outer.skip(field.start, field.end)
+            outer.skip(part.start, part.end)
+            graph = _split_graph(source, part, budget, made)
+        elif part.number == _MODEL_TRAINING:
+            outer.skip(part.start, part.end)
+        num_metadata += part.number == _MODEL_METADATA
     if graph is None:
         raise ModelError("not an ONNX model: it holds no graph, or it is truncated")
-    structure, payloads = graph
-    outer.add(_header(_MODEL_GRAPH, len(structure)) + structure)
-    return SplitModel(outer.join(source.size), payloads)
+    if num_metadata > budget.max_metadata_entries:
+        raise ModelError(
+            f"{num_metadata} metadata entries, the budget is {budget.max_metadata_entries}"
+        )
+    outer.add(_header(_MODEL_GRAPH, len(graph)) + graph)
+    made.structure = outer.join(source.size)
+    return made
 
 
 def fields(
@@ -123,11 +138,11 @@ def measure_nesting(structure: bytes, budget: Budget) -> int:
                 "in one another; flatten the model"
             )
         children = _CHILDREN.get(kind, {})
-        for field in fields(source, start, end):
-            child = children.get(field.number)
-            if child and field.wire_type == _BYTES:
+        for part in fields(source, start, end):
+            child = children.get(part.number)
+            if child and part.wire_type == _BYTES:
                 inner = bodies + (child == "graph")
-                stack.append((child, field.content, field.end, inner, level + 1))
+                stack.append((child, part.content, part.end, inner, level + 1))
     return deepest
 
 
@@ -145,38 +160,62 @@ _CHILDREN: dict[str, dict[int, str]] = {
 """The messages that can hold themselves, and the way to them."""
 
 
-def _split_graph(
-    source: Source, graph: Field, budget: Budget
-) -> tuple[bytes, dict[int, tuple[Payload, ...]]]:
+def _split_graph(source: Source, graph: Field, budget: Budget, made: SplitModel) -> bytes:
+    """The graph without its large tensors, whose places go to `made`."""
     pieces = _Pieces(source, budget, graph.content)
-    payloads: dict[int, tuple[Payload, ...]] = {}
     num_nodes = num_initializers = 0
-    for field in fields(source, graph.content, graph.end):
-        if field.number == _GRAPH_NODE:
+    for part in fields(source, graph.content, graph.end):
+        is_large = part.wire_type == _BYTES and part.end - part.content >= _MIN_PAYLOAD_BYTES
+        if part.number == _GRAPH_NODE:
+            if is_large and _is_constant(source, part):
+                path = (_NODE_ATTRIBUTE, _ATTRIBUTE_TENSOR)
+                found = _take_payloads(source, part, path, pieces)
+                made.constants.update({num_nodes: found} if found else {})
             num_nodes += 1
-        elif field.number == _GRAPH_INITIALIZER:
-            if field.end - field.content >= _MIN_PAYLOAD_BYTES and field.wire_type == _BYTES:
-                found, rest = _split_tensor(source, field)
-                if found:
-                    pieces.skip(field.start, field.end)
-                    pieces.add(_header(_GRAPH_INITIALIZER, len(rest)) + rest)
-                    payloads[num_initializers] = found
+        elif part.number == _GRAPH_INITIALIZER:
+            if is_large:
+                found = _take_payloads(source, part, (), pieces)
+                made.initializers.update({num_initializers: found} if found else {})
             num_initializers += 1
-    if num_nodes > budget.max_nodes:
-        raise ModelError(f"the graph has {num_nodes} nodes, the budget is {budget.max_nodes}")
-    return pieces.join(graph.end), payloads
+        if max(num_nodes, num_initializers) > budget.max_nodes:
+            raise ModelError(f"the graph has more than {budget.max_nodes} nodes, the budget")
+    return pieces.join(graph.end)
 
 
-def _split_tensor(source: Source, tensor: Field) -> tuple[tuple[Payload, ...], bytes]:
-    """The tensor's large packed values, and the rest of its message."""
-    payloads, rest = [], []
-    for field in fields(source, tensor.content, tensor.end, _TENSOR_WINDOW_BYTES):
-        length = field.end - field.content
-        is_payload = field.number in _PAYLOAD_FIELDS and field.wire_type == _BYTES
-        if is_payload and length >= _MIN_PAYLOAD_BYTES:
-            payloads.append(Payload(field.number, field.content, length))
+def _is_constant(source: Source, node: Field) -> bool:
+    return any(
+        part.number == _NODE_OP and source.read(part.content, len(_CONSTANT)) == _CONSTANT
+        for part in fields(source, node.content, node.end, _TENSOR_WINDOW_BYTES)
+        if part.end - part.content == len(_CONSTANT)
+    )
+
+
+def _take_payloads(
+    source: Source, message: Field, path: tuple[int, ...], pieces: _Pieces
+) -> Payloads:
+    """Leave the tensor at `path` inside the message without its payloads, and return those."""
+    payloads, rest = _split_message(source, message, path)
+    if payloads:
+        pieces.skip(message.start, message.end)
+        pieces.add(_header(message.number, len(rest)) + rest)
+    return payloads
+
+
+def _split_message(source: Source, message: Field, path: tuple[int, ...]) -> tuple[Payloads, bytes]:
+    """Large packed values of the tensor at `path`, and the message without them."""
+    payloads: list[Payload] = []
+    rest: list[bytes] = []
+    for part in fields(source, message.content, message.end, _TENSOR_WINDOW_BYTES):
+        length = part.end - part.content
+        is_large = part.wire_type == _BYTES and length >= _MIN_PAYLOAD_BYTES
+        if is_large and not path and part.number in _PAYLOAD_FIELDS:
+            payloads.append(Payload(part.number, part.content, length))
+        elif is_large and path and part.number == path[0]:
+            found, inner = _split_message(source, part, path[1:])
+            payloads += found
+            rest.append(_header(part.number, len(inner)) + inner)
         else:
-            rest.append(bytes(source.read(field.start, field.end - field.start)))
+            rest.append(bytes(source.read(part.start, part.end - part.start)))
     return tuple(payloads), b"".join(rest)
 
 

@@ -1,0 +1,84 @@
+"""Runs each model in a process of its own, under limits, and says what came of it.
+
+The server imports once and forks for every request, so that a crash, a hang or a leak costs one
+case. A request is a line of JSON: {"action": "compile" | "import", "path": ..., "feeds": npz or
+null}. So is the answer: {"outcome": "ok" | an exception's name, "message", "node", "grown_bytes",
+"outputs": npz}, or {"outcome": "signal 6"} and the like.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+
+import colonnade
+import colonnade.onnx.exporter
+import colonnade.onnx.importer
+import colonnade.onnx.infer
+import colonnade.reference
+
+ADDRESS_BYTES = 4 << 30
+CPU_S = 6
+
+
+def main() -> None:
+    for line in sys.stdin:
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(read_end)
+            answer = run_limited(json.loads(line))
+            os.write(write_end, json.dumps(answer).encode())
+            os._exit(0)
+        os.close(write_end)
+        with os.fdopen(read_end, "rb") as pipe:
+            content = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        answer = json.loads(content) if status == 0 else {"outcome": describe(status)}
+        print(json.dumps(answer), flush=True)
+
+
+def run_limited(request: dict[str, Any]) -> dict[str, Any]:
+    """The request's outcome; the limits hold for this process."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_BYTES, ADDRESS_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    signal.alarm(10 * CPU_S)  # for a process that sleeps
+    before = peak_bytes()
+    answer: dict[str, Any] = {"outcome": "ok"}
+    try:
+        run(request)
+    except Exception as error:  # noqa: BLE001  # whatever comes is the answer
+        answer["outcome"] = type(error).__name__
+        answer["message"] = str(error)[:2000]
+        answer["node"] = getattr(error, "node", None)
+    answer["grown_bytes"] = peak_bytes() - before
+    return answer
+
+
+def run(request: dict[str, Any]) -> None:
+    if request["action"] == "import":
+        colonnade.onnx.importer.import_model(request["path"])
+        return
+    engine = colonnade.compile(request["path"], threads=1)
+    if request["feeds"] is not None:
+        with np.load(request["feeds"]) as feeds:
+            made = engine.run({name: feeds[name] for name in feeds.files})
+        np.savez(request["feeds"] + ".out", **made)
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def describe(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+if __name__ == "__main__":
+    main()
