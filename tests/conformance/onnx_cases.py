@@ -54,7 +54,8 @@ def load_cases(kind: str) -> list[Case]:
 
 def _load(case: Any) -> Case:
     if case.model is not None and case.data_sets is not None:
-        return Case(case.name, case.model, case.data_sets, case.rtol, case.atol)
+        sets = [(_arrays(inputs), _arrays(outputs)) for inputs, outputs in case.data_sets]
+        return Case(case.name, case.model, sets, case.rtol, case.atol)
     if case.model_dir is None:
         return _load_light(case)
     folder = Path(case.model_dir)
@@ -64,6 +65,10 @@ def _load(case: Any) -> Case:
         for data in sorted(folder.glob("test_data_set_*"))
     ]
     return Case(case.name, model, sets, case.rtol, case.atol)
+
+
+def _arrays(values: Sequence[Any]) -> list[Any]:
+    return [numpy_helper.to_array(v) if isinstance(v, TensorProto) else v for v in values]
 
 
 def _load_light(case: Any) -> Case:

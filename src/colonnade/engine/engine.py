@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from colonnade.engine.inputs import check_inputs, example_inputs
+from colonnade.engine.inputs import check_inputs, example_inputs, shapes_of
 from colonnade.engine.profile import BenchmarkResult, measure
 from colonnade.engine.program import Event, LoadedProgram, NativeStep
 from colonnade.errors import RunError
@@ -57,7 +57,7 @@ class Engine:
         self._save = save
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], LoadedProgram] = OrderedDict()
         for program in programs:
-            self._programs[tuple(program.shapes[name] for name in graph.inputs)] = program
+            self._programs[tuple(program.shapes.get(name, ()) for name in graph.inputs)] = program
         self._lock = threading.Lock()
 
     @property
@@ -91,7 +91,7 @@ class Engine:
         does not (an index out of range).
         """
         arrays = check_inputs(self._graph, inputs)
-        made = self.prepare({name: array.shape for name, array in arrays.items()}).run(arrays)
+        made = self.prepare(shapes_of(arrays)).run(arrays)
         if outputs is None:
             return made
         unknown = [name for name in outputs if name not in made]
@@ -101,7 +101,7 @@ class Engine:
 
     def prepare(self, shapes: Shapes) -> LoadedProgram:
         """Build, or find, the program for these input shapes."""
-        key = tuple(tuple(shapes[name]) for name in self._graph.inputs)
+        key = tuple(tuple(shapes.get(name, ())) for name in self._graph.inputs)
         with self._lock:
             if key not in self._programs:
                 self._programs[key] = self._load(shapes)
@@ -144,7 +144,7 @@ class Engine:
     ) -> list[dict[str, Any]]:
         """One traced run: an event for every call and thread, times in microseconds."""
         arrays = check_inputs(self._graph, inputs)
-        program = self.prepare({name: array.shape for name, array in arrays.items()})
+        program = self.prepare(shapes_of(arrays))
         values: dict[str, np.ndarray] = dict(arrays)
         events: list[Event] = []
         for step in program.steps:
@@ -177,7 +177,7 @@ class Engine:
         """The shapes run last; before any run, symbolic dimensions get an example size."""
         if self._programs:
             return next(reversed(self._programs.values())).shapes
-        return {name: array.shape for name, array in example_inputs(self._graph, {}).items()}
+        return shapes_of(example_inputs(self._graph, {}))
 
 
 def _info(graph: Graph, name: str) -> TensorInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -21,6 +22,11 @@ def check_inputs(
     named = _by_name(graph, inputs)
     symbols: dict[str, tuple[int, str]] = {}
     return {name: _check_array(graph, name, named[name], symbols) for name in graph.inputs}
+
+
+def shapes_of(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs that are arrays: sequences and absent values have none."""
+    return {name: v.shape for name, v in inputs.items() if isinstance(v, np.ndarray)}
 
 
 def _by_name(
@@ -50,6 +56,8 @@ def _by_name(
 def _check_array(
     graph: Graph, name: str, given: object, symbols: dict[str, tuple[int, str]]
 ) -> np.ndarray:
+    if graph.dtype(name) is DType.OTHER and (given is None or isinstance(given, list)):
+        return cast(np.ndarray, given)  # A sequence or an optional value, for a fallback region.
     array = given if isinstance(given, np.ndarray | np.generic) else None
     if array is None:
         raise InputError(f"input {name!r}: expected a numpy array, got {type(given).__name__}")
@@ -106,9 +114,7 @@ def _example_dim(dim: Dim, axis: int) -> int:
     return EXAMPLE_BATCH if axis == 0 else EXAMPLE_DIM
 
 
-def _random_array(
-    rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]
-) -> np.ndarray:
+def _random_array(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
     if dtype in (DType.FLOAT32, DType.FLOAT64, DType.FLOAT16):
         return rng.standard_normal(shape).astype(dtype.numpy)
     if dtype is DType.BOOL:

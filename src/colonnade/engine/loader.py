@@ -154,12 +154,12 @@ def optimise(
     custom_ops: Mapping[tuple[str, str], CustomOp] = MappingProxyType({}),
 ) -> tuple[Graph, list[PassRecord]]:
     """The graph for these input shapes, after every pass, and what each pass did."""
-    from colonnade.onnx.functions import expand_function
+    from colonnade.onnx.expand import expand_node
     from colonnade.onnx.infer import infer_node
     from colonnade.reference import evaluate
 
     infer = infer_with(custom_ops, infer_node)
-    special = specialise(graph, shapes, infer, evaluate, expand_function)
+    special = specialise(graph, shapes, infer, evaluate, expand_node)
     report = run_passes(
         special,
         (*rules, *PASSES),

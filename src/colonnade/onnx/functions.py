@@ -165,7 +165,7 @@ class _Expansion:
             return numpy_helper.to_array(attribute.t)
         value: Any = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
-            return value.decode()
+            return cast(str, value.decode())
         return tuple(value) if isinstance(value, list) else cast(AttrValue, value)
 
     def _schema_default(self, name: str) -> AttributeProto | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +28,10 @@ MAX_HEAVY_BYTES = 1 << 20
 MAX_VALUE_ELEMENTS = 1024
 """Constants up to this size are shown to shape inference."""
 
-ExpandFn = Callable[[Node, Mapping[str, TensorType], Collection[str]], Sequence[Node]]
-"""(node, types of values, names of constants) -> simpler nodes that make the same outputs; none
+ExpandFn = Callable[
+    [Node, Mapping[str, TensorType], Mapping[str, np.ndarray]], Sequence[Node]
+]
+"""(node, types of values, constants) -> simpler nodes that make the same outputs; none
 when the node is to stay."""
 
 RANDOM = frozenset({
@@ -107,7 +109,7 @@ class _Specialiser:
         node = self._with_aliases(node)
         if self._drop_identity(node) or self._fold_shape(node) or self._fold(node):
             return
-        parts = self._expand(node, self._types, self._values.keys()) if self._expand else ()
+        parts = self._expand(node, self._types, self._values) if self._expand else ()
         if parts:
             for part in parts:
                 self.visit(part)
