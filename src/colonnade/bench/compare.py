@@ -153,7 +153,7 @@ class _Session:
                 throughput_ratio(timings[0], peer, workload.streams) for peer in timings[1:]
             ),
             failures=self._failures,
-            notes=(*feed.notes, *_idle_notes(timings)),
+            notes=(*feed.notes, *_fallback_notes(results), *_idle_notes(timings)),
             timings=tuple(timings),
             trace=trace,
         )
@@ -211,6 +211,15 @@ class _Session:
         return compare_outputs(
             self._answers[name], self._answers[reference], self._workload.tolerance
         )
+
+
+def _fallback_notes(results: Sequence[EngineResult]) -> list[str]:
+    return [
+        f"{result.engine}: {result.details['num_fallback']} nodes run in ONNX Runtime; "
+        "`colonnade explain` lists them"
+        for result in results
+        if result.details.get("num_fallback")
+    ]
 
 
 def _idle_notes(timings: Sequence[Timing]) -> list[str]:

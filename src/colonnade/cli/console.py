@@ -97,8 +97,10 @@ class _StageLog:
 
     def finish(self) -> None:
         """The stage is over."""
+        if self._stage is None:
+            return
         seconds = self._console.now() - self._since
-        if self._stage is not None and seconds > SLOW_S:
+        if seconds > SLOW_S:
             self._console.error(f"{self._stage}: {seconds:.1f} s")
         self._stage = None
 
