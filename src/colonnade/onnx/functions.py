@@ -115,7 +115,7 @@ class _Expansion:
         self._defaults = {a.name: a for a in function.attribute_proto}
         self._prefix = f"{next(out for out in node.outputs if out)}/{node.op}"
         padded = (*node.inputs, *("",) * len(function.input))
-        self._names = dict(zip(function.input, padded, strict=False))
+        self._names: dict[str, str] = dict(zip(function.input, padded, strict=False))
         self._names.update(zip(function.output, node.outputs, strict=False))
 
     def nodes(self) -> tuple[Node, ...]:
@@ -165,7 +165,7 @@ class _Expansion:
             return numpy_helper.to_array(attribute.t)
         value: Any = onnx.helper.get_attribute_value(attribute)
         if isinstance(value, bytes):
-            return cast(str, value.decode())
+            return value.decode()
         return tuple(value) if isinstance(value, list) else cast(AttrValue, value)
 
     def _schema_default(self, name: str) -> AttributeProto | None:

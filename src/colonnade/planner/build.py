@@ -16,6 +16,7 @@ import numpy as np
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.ir.graph import captures
 from colonnade.planner.choice import ROWS, Alias, Const, Temp
+from colonnade.planner.islands import ISLAND_REASON, find_islands
 from colonnade.planner.memory import Lifetime, peak_live_bytes, place_buffers
 from colonnade.planner.plan import Buffer, Call, ParallelFor, Plan, Seq, Space, Split
 from colonnade.planner.select import (
@@ -92,6 +93,8 @@ def build_program(
     regions: list[Region] = []
     records: list[NodeRecord] = []
     kinds = {id(node): _kind(node, graph, target, custom_ops) for node in graph.nodes}
+    islands = find_islands(graph, {key: kind is Kind.FALLBACK for key, kind in kinds.items()})
+    kinds |= {key: Kind.FALLBACK for key in islands if kinds[key] is Kind.NATIVE}
     for nodes, kind in split_regions(graph, kinds):
         inputs, outputs = _border(graph, nodes)
         if kind is Kind.NATIVE:
@@ -197,13 +200,15 @@ def _border(graph: Graph, nodes: Sequence[Node]) -> tuple[tuple[str, ...], tuple
 def _outside_record(graph: Graph, node: Node, target: Target, kind: Kind) -> NodeRecord:
     is_custom = kind is Kind.CUSTOM
     reason = "custom operator" if is_custom else decide(node, GraphView(graph, target, {}))
+    if not isinstance(reason, str):
+        reason = ISLAND_REASON
     nbytes = 0
     for out in filter(None, node.outputs):
         shape = graph.shape(out)
         if is_static(shape) and graph.dtype(out) is not DType.OTHER:
             nbytes += num_elements(shape) * max(graph.dtype(out).itemsize, 1)
     kernel = "custom" if is_custom else "fallback"
-    return NodeRecord(node.name, node.op, kind.value, kernel, str(reason), "rows", nbytes)
+    return NodeRecord(node.name, node.op, kind.value, kernel, reason, "rows", nbytes)
 
 
 def _build_native(
