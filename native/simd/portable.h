@@ -37,6 +37,12 @@ inline Vec loadu(const float* p) {
   return v;
 }
 inline Vec load(const float* p) { return loadu(p); }
+// Elements 0, 2, 4, ... of p; reads two vectors.
+inline Vec load_even(const float* p) {
+  float even[kLanes];
+  for (int i = 0; i < kLanes; ++i) even[i] = p[2 * i];
+  return loadu(even);
+}
 inline Vec load_tail(const float* p, int count) {
   Vec v = set1(0.0f);
   for (int lane = 0; lane < count; ++lane) v.raw[lane] = p[lane];

@@ -38,6 +38,11 @@ inline __m256i tail_mask(int count) {
 inline Vec set1(float value) { return {_mm256_set1_ps(value)}; }
 inline Vec load(const float* p) { return {_mm256_load_ps(p)}; }
 inline Vec loadu(const float* p) { return {_mm256_loadu_ps(p)}; }
+// Elements 0, 2, 4, ... of p; reads two vectors.
+inline Vec load_even(const float* p) {
+  const __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + kLanes), 0x88);
+  return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
+}
 inline Vec load_tail(const float* p, int count) {
   return {_mm256_maskload_ps(p, tail_mask(count))};
 }

@@ -36,6 +36,11 @@ inline __mmask16 tail_mask(int count) { return static_cast<__mmask16>((1u << cou
 inline Vec set1(float value) { return {_mm512_set1_ps(value)}; }
 inline Vec load(const float* p) { return {_mm512_load_ps(p)}; }
 inline Vec loadu(const float* p) { return {_mm512_loadu_ps(p)}; }
+// Elements 0, 2, 4, ... of p; reads two vectors.
+inline Vec load_even(const float* p) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + kLanes))};
+}
 inline Vec load_tail(const float* p, int count) {
   return {_mm512_maskz_loadu_ps(tail_mask(count), p)};
 }

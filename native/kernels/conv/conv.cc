@@ -53,7 +53,8 @@ int64_t block_channels(const ConvShape& s) {
 int64_t scratch_bytes(const ConvRow& row, const ConvShape& s) {
   // One vector of slack: runs are written in whole vectors.
   const int64_t floats = (block_channels(s) * s.kernel_h * s.kernel_w + 1) * row.panel_lanes;
-  return floats * 4 + row.panel_lanes * 24;
+  // Behind it: at most three runs and one stretch for each lane.
+  return floats * 4 + row.panel_lanes * (3 * 16 + 40);
 }
 
 // Calls fn(position in packed, out channel, channel in group, tap) in packed order.

@@ -8,13 +8,6 @@ namespace {
 
 inline constexpr int kTileRows = 3;
 
-// Elements 0, 2, 4, ... of p; reads two vectors.
-inline Vec load_even(const float* p) {
-  float even[kLanes];
-  for (int i = 0; i < kLanes; ++i) even[i] = p[2 * i];
-  return loadu(even);
-}
-
 #include "kernels/conv/tile.inc"
 
 #include "kernels/conv/conv_impl.inc"

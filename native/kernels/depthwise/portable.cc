@@ -5,13 +5,6 @@
 namespace colonnade::portable {
 namespace {
 
-// Elements 0, 2, 4, ... of p; reads two vectors.
-inline Vec load_even(const float* p) {
-  float even[kLanes];
-  for (int i = 0; i < kLanes; ++i) even[i] = p[2 * i];
-  return loadu(even);
-}
-
 #include "kernels/depthwise/depthwise_impl.inc"
 
 }  // namespace

@@ -5,12 +5,6 @@
 namespace colonnade::avx2 {
 namespace {
 
-// Elements 0, 2, 4, ... of p; reads two vectors.
-inline Vec load_even(const float* p) {
-  const __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + kLanes), 0x88);
-  return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
-}
-
 #include "kernels/depthwise/depthwise_impl.inc"
 
 }  // namespace

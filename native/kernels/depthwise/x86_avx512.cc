@@ -5,12 +5,6 @@
 namespace colonnade::avx512 {
 namespace {
 
-// Elements 0, 2, 4, ... of p; reads two vectors.
-inline Vec load_even(const float* p) {
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + kLanes))};
-}
-
 #include "kernels/depthwise/depthwise_impl.inc"
 
 #include "kernels/depthwise/flat_avx512.inc"

@@ -45,7 +45,10 @@ int64_t pool_image_w(const PoolParams& p) {
 }
 
 int64_t pool_scratch_floats(const PoolParams& p) {
-  return pool_image_h(p) * pool_image_w(p) + p.out_w;
+  // The image, a combined row and an output row, with slack for whole vectors behind each: strided
+  // loads reach stride_w vectors on.
+  constexpr int64_t kLanesMax = 64;
+  return (pool_image_h(p) + 1) * pool_image_w(p) + p.out_w + (p.stride_w + 5) * kLanesMax;
 }
 
 }  // namespace kernels
