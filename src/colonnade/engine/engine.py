@@ -88,10 +88,13 @@ class Engine:
         """Run on arrays, by name or in input order; returns the outputs by name.
 
         Raises InputError when names, element types or shapes do not fit, RunError when the data
-        does not (an index out of range).
+        does not (an index out of range) or memory is short.
         """
-        arrays = check_inputs(self._graph, inputs)
-        made = self.prepare(shapes_of(arrays)).run(arrays)
+        try:
+            arrays = check_inputs(self._graph, inputs)
+            made = self.prepare(shapes_of(arrays)).run(arrays)
+        except MemoryError as error:
+            raise RunError(f"not enough memory for these inputs: {error}") from error
         if outputs is None:
             return made
         unknown = [name for name in outputs if name not in made]

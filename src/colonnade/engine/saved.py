@@ -167,15 +167,15 @@ def load_plan(
 
     Raises PlanError when the file is damaged, or made for another CPU or version.
     """
-    header, data, base = _read(Path(path))
-    _check_identity(path, header["identity"], identity)
     try:
+        header, data, base = _read(Path(path))
+        _check_identity(path, header["identity"], identity)
         arrays = [_section(data, base, s, path) for s in header["sections"]]
         graph = _graph_from_json(header)
         programs = [
             _program_from_json(p, graph, arrays, runtime, threads) for p in header["programs"]
         ]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, PlanError):
             raise
         raise PlanError(f"{path}: the saved plan is damaged: {error}; compile it again") from error
