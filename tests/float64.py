@@ -66,7 +66,7 @@ def _widen_tensor(tensor: onnx.TensorProto) -> None:
 
 
 def _t(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
 def _pad(x: torch.Tensor, pads: list[int], value: float) -> torch.Tensor:
