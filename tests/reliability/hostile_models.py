@@ -1056,3 +1056,71 @@ def _hostile_function() -> Build:
 
 
 _refused("group 0 through a function", _hostile_function(), "group")
+
+
+# --- small models to truncate and to flip bits of ------------------------------------------------
+
+
+def _conv_net() -> ModelProto:
+    nodes = [
+        h.make_node("Conv", ["x", "w"], ["a"], name="conv", pads=[1, 1, 1, 1], strides=[2, 2]),
+        h.make_node("BatchNormalization", ["a", "s", "s", "s", "s"], ["b"], name="norm"),
+        h.make_node("Relu", ["b"], ["c"], name="relu"),
+        h.make_node("GlobalAveragePool", ["c"], ["d"], name="pool"),
+        h.make_node("Flatten", ["d"], ["e"], name="flat"),
+        h.make_node("Gemm", ["e", "g", "s"], ["f"], name="fc", transB=1),
+        h.make_node("Softmax", ["f"], ["y"], name="soft"),
+    ]
+    tensors = [_weights("w", 2, 1, 3, 3), _floats("s", 1, 2), _weights("g", 2, 2)]
+    return _make(nodes, [_value("x", [1, 1, 6, 6])], [_value("y", [1, 2])], tensors)
+
+
+def _shape_net() -> ModelProto:
+    nodes = [
+        h.make_node("Shape", ["x"], ["s"], name="shape"),
+        h.make_node("Gather", ["s", "i"], ["b"], name="gather", axis=0),
+        h.make_node("Concat", ["b", "m"], ["t"], name="concat", axis=0),
+        h.make_node("Reshape", ["x", "t"], ["r"], name="reshape"),
+        h.make_node("Transpose", ["r"], ["p"], name="transpose", perm=[1, 0]),
+        h.make_node("Slice", ["p", "i", "e"], ["q"], name="slice"),
+        h.make_node("Cast", ["q"], ["c"], name="cast", to=1),
+        h.make_node("ReduceSum", ["c", "i"], ["y"], name="sum", keepdims=0),
+    ]
+    tensors = [_ints("i", 0), _ints("m", -1), _ints("e", 3)]
+    return _make(nodes, [_value("x", [2, 2, 3])], [_value("y", None)], tensors)
+
+
+def _control_net() -> ModelProto:
+    call = h.make_node("f1", ["x"], ["a"], name="call", domain="f")
+    pick = h.make_node("Constant", [], ["k"], name="const", value_floats=[1.0, 2.0])
+    add = h.make_node("Add", ["a", "k"], ["z"], name="add")
+    model = _make(
+        [call, pick, add, _if("z", "y")],
+        [_value("x", [2]), _value("c", [], TensorProto.BOOL)],
+        [_value("y", [2])],
+        functions=_doubling(1),
+        domains={"f": 1},
+    )
+    model.metadata_props.add(key="author", value="nobody")
+    return model
+
+
+def _quantized_net() -> ModelProto:
+    scale, zero = _scalar("s", 0.5), h.make_tensor("z", TensorProto.UINT8, [], [128])
+    nodes = [
+        h.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="q"),
+        h.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="d"),
+        h.make_node("Resize", ["d", "", "k"], ["r"], name="resize", mode="nearest"),
+        h.make_node("TopK", ["r", "n"], ["y", "i"], name="top", axis=-1),
+    ]
+    tensors = [scale, zero, _floats("k", 1, 2), _ints("n", 2)]
+    return _make(nodes, [_value("x", [1, 3])], [_value("y", None)], tensors)
+
+
+SMALL_MODELS: dict[str, Build] = {
+    "conv": _write(_conv_net()),
+    "shape": _write(_shape_net()),
+    "control": _write(_control_net()),
+    "quantized": _write(_quantized_net()),
+    "sparse": _sparse([5, 7], [1, 3], [2, 2]),
+}

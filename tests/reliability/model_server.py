@@ -1,9 +1,15 @@
 """Runs each model in a process of its own, under limits, and says what came of it.
 
 The server imports once and forks for every request, so that a crash, a hang or a leak costs one
-case. A request is a line of JSON: {"action": "compile" | "import", "path": ..., "feeds": npz or
-null}. So is the answer: {"outcome": "ok" | an exception's name, "message", "node", "grown_bytes",
-"outputs": npz}, or {"outcome": "signal 6"} and the like.
+case. A request is a line of JSON with an "action" and a "path":
+
+- "import": import_model;
+- "compile": colonnade.compile, and a run when "feeds" names an npz file;
+- "truncate", "flip": compile every prefix of the given lengths ("positions"), or the model with
+  the bit at each position flipped; anything but success and ModelError is an UnexpectedError.
+
+So is the answer: {"outcome": "ok" | an exception's name, "message", "node", "grown_bytes"}, or
+{"outcome": "signal 6"} and the like.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +32,7 @@ import colonnade.reference
 
 ADDRESS_BYTES = 4 << 30
 CPU_S = 6
+MAX_MESSAGE = 1000
 
 
 def main() -> None:
@@ -33,6 +41,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.close(read_end)
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print; answers are ours
             answer = run_limited(json.loads(line))
             os.write(write_end, json.dumps(answer).encode())
             os._exit(0)
@@ -65,11 +74,37 @@ def run(request: dict[str, Any]) -> None:
     if request["action"] == "import":
         colonnade.onnx.importer.import_model(request["path"])
         return
+    if request["action"] in ("truncate", "flip"):
+        mutate(request)
+        return
     engine = colonnade.compile(request["path"], threads=1)
     if request["feeds"] is not None:
         with np.load(request["feeds"]) as feeds:
             made = engine.run({name: feeds[name] for name in feeds.files})
         np.savez(request["feeds"] + ".out", **made)
+
+
+class UnexpectedError(Exception):
+    """A mutated model raised something that no caller could be ready for."""
+
+
+def mutate(request: dict[str, Any]) -> None:
+    content = Path(request["path"]).read_bytes()
+    for position in request["positions"]:
+        if request["action"] == "truncate":
+            mutant = content[:position]
+        else:
+            flipped = bytearray(content)
+            flipped[position // 8] ^= 1 << position % 8
+            mutant = bytes(flipped)
+        print(f"{request['action']} {position}", file=sys.stderr)
+        try:
+            colonnade.compile(mutant, threads=1)
+        except colonnade.ModelError as error:
+            if len(str(error)) > MAX_MESSAGE:
+                raise UnexpectedError(f"at {position}: a message of {len(str(error))}") from error
+        except Exception as error:
+            raise UnexpectedError(f"at {position}: {error!r}") from error
 
 
 def peak_bytes() -> int:

@@ -6,32 +6,17 @@ a hang, another exception, or memory beyond the file's size and 64 MiB.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-
-def _load_corpus() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "hostile_models", Path(__file__).with_name("hostile_models.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-corpus = _load_corpus()
+from reliability import hostile_models as corpus
 
 MAX_GROWTH_BYTES = 64 << 20
 
@@ -44,13 +29,14 @@ class Server:
             [sys.executable, str(Path(__file__).with_name("model_server.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
 
-    def ask(self, action: str, path: Path, feeds: Path | None = None) -> dict[str, Any]:
+    def ask(self, action: str, path: Path, **more: object) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        request = {"action": action, "path": str(path), "feeds": str(feeds) if feeds else None}
+        request = {"action": action, "path": str(path), **more}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
@@ -85,7 +71,8 @@ def test_corpus(case: Any, server: Server, tmp_path: Path) -> None:
     path, feeds = folder / corpus.MODEL, tmp_path / "feeds.npz"
     np.savez(feeds, **case.feeds)
     action = "import" if case.expect == "imports" else "compile"
-    answer = server.ask(action, path, feeds if case.expect in ("runs", "fails") else None)
+    has_run = case.expect in ("runs", "fails")
+    answer = server.ask(action, path, feeds=str(feeds) if has_run else None)
     message = answer.get("message", "")
     if case.expect == "refused":
         assert answer["outcome"] == "ModelError", answer
@@ -119,3 +106,32 @@ def test_the_corpus_is_large_enough() -> None:
     assert len(refused) >= 56
     assert len(corpus.CASES) - len(refused) >= 10
     assert len({case.name for case in corpus.CASES}) == len(corpus.CASES)
+
+
+BATCH = 100
+"""Mutants of one process."""
+
+
+@pytest.mark.parametrize("name", corpus.SMALL_MODELS)
+@pytest.mark.parametrize("action", ["truncate", "flip"])
+def test_sampled_mutants(action: str, name: str, server: Server, tmp_path: Path) -> None:
+    _mutate(action, name, server, tmp_path, step=3 if action == "truncate" else 29)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("name", corpus.SMALL_MODELS)
+@pytest.mark.parametrize("action", ["truncate", "flip"])
+def test_all_mutants(action: str, name: str, server: Server, tmp_path: Path) -> None:
+    _mutate(action, name, server, tmp_path, step=1)
+
+
+def _mutate(action: str, name: str, server: Server, tmp_path: Path, step: int) -> None:
+    path = tmp_path / corpus.MODEL
+    corpus.SMALL_MODELS[name](tmp_path)
+    size = path.stat().st_size * (1 if action == "truncate" else 8)
+    positions = list(range(0, size, step))
+    for start in range(0, len(positions), BATCH):
+        batch = positions[start : start + BATCH]
+        answer = server.ask(action, path, positions=batch)
+        assert answer["outcome"] == "ok", (batch[0], answer)

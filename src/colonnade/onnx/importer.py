@@ -108,7 +108,7 @@ class _Importer:
         self._reader = reader
         self._payloads = payloads
         self._scope = resolve(model.graph, budget)
-        self._versions = opset_versions(model)
+        self._versions = opset_versions(model, budget)
         self._types: dict[str, TensorType] = {}
         self._constants: dict[str, np.ndarray] = {}
 

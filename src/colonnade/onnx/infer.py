@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import onnx
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, shape_inference
+from onnx.checker import ValidationError
 
 from colonnade.errors import ModelError
 from colonnade.ir import DType, Node, Subgraph, TensorType, is_static
@@ -52,6 +53,8 @@ def infer_node(
             {name: _to_tensor(input_values[name]) for name in known if name in input_values},
             opset_imports=_imports(node.domain, opset),
         )
+    except ValidationError as error:  # whatever the types: a node that no types would suit
+        raise ModelError(_reason(error), node=node.name, op=node.op) from error
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         if all(_is_certain(type_) for type_ in known.values()):
             raise ModelError(_reason(error), node=node.name, op=node.op) from error

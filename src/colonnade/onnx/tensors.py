@@ -226,6 +226,8 @@ def _check_values(
     tensor: TensorProto, what: str, num_elements: int, num_bytes: int, payload: Payload | None
 ) -> None:
     given = [name for name in _VALUE_FIELDS if _length(tensor, name)]
+    if tensor.HasField("raw_data") and not tensor.raw_data:
+        given.append("raw_data")  # readers go by its presence
     if payload is not None:
         given.append(_PAYLOAD_NAMES[payload.number])
     if len(given) > 1:

@@ -6,6 +6,7 @@ onnx's C++ inliner is linear in the expanded size; the ones in Python packages a
 from __future__ import annotations
 
 from onnx import ModelProto, inliner, version_converter
+from onnx.version_converter import ConvertError
 
 from colonnade.errors import ModelError
 from colonnade.onnx.schemas import ONNX_DOMAIN
@@ -23,7 +24,7 @@ def inline_functions(model: ModelProto) -> ModelProto:
         inlined = inliner.inline_local_functions(model)
         if inlined.functions:  # some were written for another opset
             inlined = inliner.inline_local_functions(model, convert_version=True)
-    except (ValueError, RuntimeError) as error:
+    except (ConvertError, ValueError, RuntimeError) as error:
         raise ModelError(f"its local functions cannot be inlined: {_first_line(error)}") from error
     if inlined.functions:
         left = [f.name for f in inlined.functions if (f.domain, f.name) in names]
@@ -39,7 +40,7 @@ def upgrade_opset(model: ModelProto) -> ModelProto:
         return model
     try:
         return version_converter.convert_version(model, OLDEST_OPSET)
-    except (ValueError, RuntimeError) as error:
+    except (ConvertError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"opset {version} is older than {OLDEST_OPSET}, and conversion failed: "
             f"{_first_line(error)}; export the model again with a current exporter"

@@ -89,18 +89,18 @@ def validate_model(
     resolve(model.graph, budget)
     functions = _index_functions(model.functions, budget)
     _check_expansion(model.graph, functions, budget)
-    versions = opset_versions(model)
+    versions = opset_versions(model, budget)
     _Validator(reader, functions, versions, budget, custom_domains).main(model.graph, payloads)
     for function in functions.values():
-        own = _read_versions(function.opset_import)
+        own = _read_versions(function.opset_import, budget)
         _Validator(reader, functions, own, budget, custom_domains).function(function)
 
 
-def opset_versions(model: ModelProto) -> dict[str, int]:
+def opset_versions(model: ModelProto, budget: Budget) -> dict[str, int]:
     """Opset by domain; models older than IR version 3 are opset 1."""
     if model.ir_version < 3 and not model.opset_import:
         return {ONNX_DOMAIN: 1}
-    return _read_versions(model.opset_import)
+    return _read_versions(model.opset_import, budget)
 
 
 def normal_domain(domain: str) -> str:
@@ -108,9 +108,10 @@ def normal_domain(domain: str) -> str:
     return ONNX_DOMAIN if domain == "ai.onnx" else domain
 
 
-def _read_versions(imports: Sequence[OperatorSetIdProto]) -> dict[str, int]:
+def _read_versions(imports: Sequence[OperatorSetIdProto], budget: Budget) -> dict[str, int]:
     versions: dict[str, int] = {}
     for entry in imports:
+        check_name(entry.domain, "domain", budget)
         domain = normal_domain(entry.domain)
         if versions.setdefault(domain, entry.version) != entry.version:
             raise ModelError(f"domain {shown(domain)} is imported with two opsets")
