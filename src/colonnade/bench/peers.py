@@ -29,8 +29,6 @@ from colonnade.errors import (
 )
 
 WORKER = Path(__file__).with_name("worker.py")
-PACKAGES = Path(__file__).resolve().parents[2]
-"""Where `import colonnade` finds this very package."""
 ENGINE_NAMES = tuple(ENGINES)
 START_TIMEOUT_S = 120.0
 PREPARE_TIMEOUT_S = 1800.0
@@ -105,7 +103,7 @@ class Worker:
         self.name = name
         self._python = str(knobs.peer_python(name) or sys.executable)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
-        self._process = _spawn(self._python, name, self._stderr)
+        self._process = _spawn(self._python, self._stderr)
         try:
             opened = self._ask(
                 {
@@ -255,13 +253,10 @@ class Worker:
         return RunError(f"{self.name}: {error}")
 
 
-def _spawn(python: str, name: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(python: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     if python != sys.executable:
         environment.pop("PYTHONPATH", None)  # it was meant for this interpreter
-    if name == "colonnade":
-        paths = [str(PACKAGES), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     return subprocess.Popen(
         [python, str(WORKER)],
         stdin=subprocess.PIPE,

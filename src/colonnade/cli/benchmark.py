@@ -219,8 +219,8 @@ def _show(console: Console, found: Comparison, scenario: Scenario) -> None:
         console.line(line)
     console.line()
     columns = (
-        *("engine", "version", "median ms", "p90", "p99", "min", "items/s", "runs"),
-        *("max abs error", "peak MiB"),
+        *("engine", "version", "median ms", "p90", "p99", "items/s", "runs"),
+        *("max error", "peak MiB"),
     )
     rows = [
         (
@@ -229,7 +229,6 @@ def _show(console: Console, found: Comparison, scenario: Scenario) -> None:
             f"{result.latency.median_ms:.3f}",
             f"{result.latency.p90_ms:.3f}",
             f"{result.latency.p99_ms:.3f}",
-            f"{result.latency.min_ms:.3f}",
             f"{result.latency.throughput_per_s:.2f}",
             str(result.latency.iterations),
             "" if result.agreement is None else f"{result.agreement.max_abs_error:.3g}",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 import numpy as np
+import rich.box
 import rich.console
 import rich.markup
 import rich.table
@@ -43,16 +44,27 @@ class Console:
             print(text, file=self.out)
 
     def table(
-        self, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str] = ()
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        numeric: Sequence[str] = (),
+        *,
+        wraps: bool = False,
     ) -> None:
-        """A table of the result; the columns in `numeric` are set to the right."""
+        """A table of the result; the columns in `numeric` are set to the right.
+
+        At a terminal too narrow for it, its cells wrap with `wraps`, else its lines do.
+        """
         if self.is_json:
             return
-        if self.out.isatty():
-            rich.console.Console(file=self.out).print(_rich_table(columns, rows, numeric))
-        else:
-            for text in plain_table(columns, rows, numeric):
-                print(text, file=self.out)
+        lines = plain_table(columns, rows, numeric)
+        screen = rich.console.Console(file=self.out)
+        width = max(len(text) for text in lines) + len(columns)
+        if self.out.isatty() and (wraps or width <= screen.width):
+            screen.print(_rich_table(columns, rows, numeric))
+            return
+        for text in lines:
+            print(text, file=self.out)
 
     def note(self, text: str) -> None:
         """Something to know beside the result."""
@@ -136,9 +148,10 @@ def _live_progress(err: TextIO) -> Iterator[ProgressCall]:
 def _rich_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str]
 ) -> rich.table.Table:
-    table = rich.table.Table(header_style="bold")
+    table = rich.table.Table(header_style="bold", box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in numeric else "left")
+        is_number = column in numeric
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_number)
     for row in rows:
         table.add_row(*(rich.markup.escape(cell) for cell in row))
     return table

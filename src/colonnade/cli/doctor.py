@@ -18,7 +18,7 @@ def doctor(json_output: JsonOption = False, debug: DebugOption = False) -> None:
         facts = gather_facts()
         advice = give_advice(facts)
         console.document({**facts.to_dict(), "advice": advice})
-        console.table(("what", "found"), describe(facts))
+        console.table(("what", "found"), describe(facts), wraps=True)
         console.line()
         for sentence in advice or ["Nothing to change."]:
             console.line(f"- {sentence}")

@@ -68,7 +68,7 @@ def _show(console: Console, found: Mapping[str, Any], title: str, *, show_passes
     for line in summary(found, title):
         console.line(line)
     console.line()
-    console.table(COLUMNS, [_row(node) for node in found["nodes"]], numeric=("MiB",))
+    console.table(COLUMNS, [_row(node) for node in found["nodes"]], numeric=("MiB",), wraps=True)
     for node in found["nodes"]:
         for advisory in node["advisories"]:
             console.line(f"advisory: {node['name']}: {advisory}")
