@@ -55,7 +55,7 @@ class CustomStep:
     def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The node's outputs."""
         inputs = [
-            np.ascontiguousarray(self._constants[v] if v in self._constants else values[v])
+            np.asarray(self._constants[v] if v in self._constants else values[v], order="C")
             for v in self._node.inputs
             if v
         ]
@@ -64,12 +64,19 @@ class CustomStep:
 
     def _call_function(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         try:
-            made = [np.asarray(array) for array in self._op.function(inputs, self._node.attrs)]
+            made = [
+                np.asarray(array, order="C")
+                for array in self._op.function(inputs, self._node.attrs)
+            ]
         except Exception as error:
             raise RunError(f"{self._node}: its function failed: {error}") from error
+        if len(made) != len(self._types):
+            raise RunError(f"{self._node}: {len(made)} arrays for {len(self._types)} outputs")
         for array, known, out in zip(made, self._types, self._node.outputs, strict=True):
-            if array.dtype != known.dtype.numpy:
-                raise RunError(f"{self._node}: {out!r} has type {array.dtype}, expected {known}")
+            is_shaped = not is_static(known.shape) or array.shape == known.shape
+            if array.dtype != known.dtype.numpy or not is_shaped:
+                got = f"{array.dtype}{list(array.shape)}"
+                raise RunError(f"{self._node}: {out!r} is {got}, expected {known}")
         return made
 
     def _call_library(self, inputs: list[np.ndarray]) -> list[np.ndarray]:

@@ -92,6 +92,8 @@ def _program_to_json(
         elif isinstance(step, FallbackStep):
             model = np.frombuffer(fallback_model(loaded, number), np.uint8)
             steps.append({"model": sections.add(model), **asdict(step.names)})
+        else:
+            raise PlanError("a program with custom operators or in numpy cannot be saved")
     return {
         "shapes": {name: list(shape) for name, shape in loaded.shapes.items()},
         "constants": constants,
