@@ -35,6 +35,7 @@ constexpr int64_t kSeq = 1;
 constexpr int64_t kParallel = 2;
 constexpr int kMaxDepth = 32;
 constexpr int64_t kMaxBytes = int64_t{1} << 46;
+constexpr int64_t kMaxArrays = int64_t{1} << 20;
 
 class Decoder {
  public:
@@ -52,6 +53,10 @@ class Decoder {
     plan_.num_outputs = reader_.integer();
     plan_.num_constants = reader_.integer();
     if (plan_.arena_bytes < 0 || plan_.arena_bytes > kMaxBytes) return "arena size out of range";
+    const auto is_count = [](int64_t count) { return count >= 0 && count <= kMaxArrays; };
+    if (!is_count(plan_.num_inputs) || !is_count(plan_.num_outputs)) {
+      return "number of inputs or outputs out of range";
+    }
     if (plan_.num_constants != static_cast<int64_t>(constant_bytes_.size())) {
       return "number of constants differs";
     }
@@ -79,7 +84,9 @@ class Decoder {
 
   std::string check_buffer(const Buffer& b) const {
     const auto within = [&](int64_t count) { return b.index >= 0 && b.index < count; };
-    if (b.bytes < 0 || b.bytes > kMaxBytes || b.offset < 0) return "size out of range";
+    if (b.bytes < 0 || b.bytes > kMaxBytes) return "size out of range";
+    if (b.offset < 0 || b.offset > kMaxBytes) return "offset out of range";
+    if (b.offset != 0 && b.space != Space::arena) return "an offset outside the arena";
     switch (b.space) {
       case Space::arena:
         return b.offset % 64 == 0 && b.offset + b.bytes <= plan_.arena_bytes ? ""
