@@ -15,15 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colonnade import knobs
+import colonnade
+import models
+from colonnade import _core, knobs
 from tolerance import max_error, model_tolerance
-
-models = pytest.importorskip("models", reason="benchmarks/ is not on the path")
-pytest.importorskip("torch", reason="torch makes some of the models")
-ort = pytest.importorskip("onnxruntime", reason="onnxruntime is the peer")
-_core = pytest.importorskip("colonnade._core", reason="the native core is not built")
-
-from float64 import exact_outputs  # noqa: E402
 
 pytestmark = [pytest.mark.models, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -78,12 +73,16 @@ def feeds(name: str, case: Case) -> dict[str, np.ndarray]:
 @cache
 def exact(name: str, case: Case) -> list[np.ndarray]:
     """The float64 answer."""
+    pytest.importorskip("torch", reason="torch computes some operators in float64")
+    from float64 import exact_outputs  # only here: torch takes seconds to import
+
     return exact_outputs(build(name), feeds(name, case))
 
 
 @cache
 def peer(name: str, case: Case) -> list[np.ndarray]:
     """ONNX Runtime's answer."""
+    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is the peer")
     options = ort.SessionOptions()
     options.intra_op_num_threads = 2
     session = ort.InferenceSession(build(name), options, providers=["CPUExecutionProvider"])
@@ -136,6 +135,19 @@ def test_answers_agree(ours, name: str, case: Case, isa: str) -> None:
             f"output {index} errs by {error:.3g}, ONNX Runtime by {max_error(truth, other):.3g}, "
             f"bound {bound:.3g}"
         )
+
+
+def test_state_is_carried_from_call_to_call() -> None:
+    """silero_vad in two calls, the second with the states of the first, answers as in one."""
+    name, case, cut = "silero_vad", (1, 64), 23
+    whole = feeds(name, case)
+    engine = colonnade.compile(build(name), threads=2)
+    first = engine.run({**whole, "input": whole["input"][:cut]})
+    second = engine.run({"input": whole["input"][cut:], "h": first["hn"], "c": first["cn"]})
+    speech = np.concatenate([first["speech_probs"], second["speech_probs"]])
+    answers = (speech, second["hn"], second["cn"])
+    for answer, truth, other in zip(answers, exact(name, case), peer(name, case), strict=True):
+        assert max_error(truth, answer) <= model_tolerance(truth, other)
 
 
 def test_every_model_has_cases() -> None:
