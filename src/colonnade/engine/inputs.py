@@ -41,7 +41,8 @@ def _by_name(
                 f"the model's inputs are {list(graph.inputs)}"
             )
         return inputs
-    if isinstance(inputs, np.ndarray | str | bytes) or not isinstance(inputs, Sequence):
+    given: object = inputs
+    if isinstance(given, np.ndarray | str | bytes) or not isinstance(given, Sequence):
         raise InputError(
             f"inputs are a dict of arrays by name or a list in input order, got "
             f"{type(inputs).__name__}"

@@ -31,7 +31,7 @@ def measure(
     """Run for about `seconds` after a short warm-up, at least once."""
     for _ in range(WARM_UP_RUNS):
         run()
-    times = []
+    times: list[float] = []
     end = clock() + seconds
     while not times or clock() < end:
         start = clock()

@@ -71,8 +71,8 @@ class NativeStep:
         outputs = [np.empty(shape, dtype) for shape, dtype in self.parts.output_types]
         rows = self.executor.trace(inputs, outputs)
         events = [
-            Event(*self.parts.labels[call], thread, start_ns, duration_ns)
-            for call, thread, start_ns, duration_ns in rows
+            Event(self.parts.labels[call][0], self.parts.labels[call][1], thread, start, duration)
+            for call, thread, start, duration in rows
         ]
         return dict(zip(self.parts.outputs, outputs, strict=True)), events
 

@@ -258,7 +258,7 @@ def _moved_copy(
     assert is_static(shape)
     if len(shape) == 3 and not transposed:
         return _Operand(value, 1)
-    perm = (0, 3, 1, 2) if transposed else (0, 2, 1, 3)
+    perm: tuple[int, ...] = (0, 3, 1, 2) if transposed else (0, 2, 1, 3)
     if len(shape) == 3:
         perm = (0, 2, 1)
     turned, flat = f"{value}/turned", f"{value}/features_last"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import cast
 
-from colonnade.ir import Graph, Node, Patch
+from colonnade.ir import AttrValue, Graph, Node, Patch
 
 
 def fuse_pad(graph: Graph) -> Iterator[Patch]:
@@ -42,7 +42,8 @@ def _zero_padding(graph: Graph, pad: Node) -> tuple[int, ...] | None:
     """Amounts before, then after each spatial axis of a zero Pad; None for any other Pad."""
     if pad.attrs.get("mode", "constant") != "constant" or (len(pad.inputs) > 3 and pad.inputs[3]):
         return None
-    value, amounts = pad.attrs.get("value", 0.0), pad.attrs.get("pads")
+    value: AttrValue | None = pad.attrs.get("value", 0.0)
+    amounts: AttrValue | None = pad.attrs.get("pads")
     if len(pad.inputs) > 1:
         constant = graph.constants.get(pad.inputs[1])
         amounts = None if constant is None else tuple(int(amount) for amount in constant)

@@ -62,10 +62,12 @@ def _step_back(
         moved = [np.zeros_like(flat)] * len(source)
         for axis, origin in enumerate(perm):
             moved[origin] = at[axis]
-        return np.ravel_multi_index(tuple(moved), source)
+        return np.asarray(np.ravel_multi_index(tuple(moved), source))
     kept = at[len(own) - len(source) :]
     clamped = [np.zeros_like(flat) if dim == 1 else c for dim, c in zip(source, kept, strict=True)]
-    return np.ravel_multi_index(tuple(clamped), source) if source else np.zeros_like(flat)
+    if not source:
+        return np.zeros_like(flat)
+    return np.asarray(np.ravel_multi_index(tuple(clamped), source))
 
 
 def sample_coordinates(shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:

@@ -26,7 +26,8 @@ def reshaped_feature_axis(
     features = shape[feature_axis]
     after = math.prod(shape[feature_axis + 1 :])
     for axis, dim in enumerate(new_shape):
-        if dim == features and math.prod(new_shape[axis + 1 :]) == after:
+        # A single feature leaves the columns alone, wherever its axis stands.
+        if dim == features and (dim == 1 or math.prod(new_shape[axis + 1 :]) == after):
             return axis
     return None
 

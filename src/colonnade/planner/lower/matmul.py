@@ -41,11 +41,11 @@ class _Weights:
 
     @property
     def m(self) -> int:
-        return self.array.shape[1 if self.transposed else 0]
+        return int(self.array.shape[1 if self.transposed else 0])
 
     @property
     def k(self) -> int:
-        return self.array.shape[0 if self.transposed else 1]
+        return int(self.array.shape[0 if self.transposed else 1])
 
     def scaled(self) -> np.ndarray:
         array = self.array if self.alpha == 1.0 else self.array * np.float32(self.alpha)
@@ -85,7 +85,7 @@ def lower_gemm(node: Node, view: View) -> Choice | str:
         return _lower_linear(node, view, a, weights, "", ())
     assert bias is not None
     if bias.shape not in ((weights.m,), (1, weights.m)) or beta != 1.0:
-        return f"C of shape {list(bias.shape)} with beta {beta}"
+        return f"C of shape {list(bias.shape)} with beta {beta!r}"
     return _lower_linear(node, view, a, weights, c, ())
 
 
