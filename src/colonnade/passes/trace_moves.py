@@ -62,12 +62,14 @@ def _step_back(
         moved = [np.zeros_like(flat)] * len(source)
         for axis, origin in enumerate(perm):
             moved[origin] = at[axis]
-        return np.asarray(np.ravel_multi_index(tuple(moved), source))
+        turned: np.ndarray = np.ravel_multi_index(tuple(moved), source)
+        return turned
     kept = at[len(own) - len(source) :]
     clamped = [np.zeros_like(flat) if dim == 1 else c for dim, c in zip(source, kept, strict=True)]
     if not source:
         return np.zeros_like(flat)
-    return np.asarray(np.ravel_multi_index(tuple(clamped), source))
+    positions: np.ndarray = np.ravel_multi_index(tuple(clamped), source)
+    return positions
 
 
 def sample_coordinates(shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
