@@ -1,0 +1,100 @@
+"""colonnade's native core: packs weights and runs Plans."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
+
+class Runtime:
+    """Topology and a pinned thread pool; engines may share one."""
+
+    def __init__(self, threads: int = 0) -> None: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def is_forked(self) -> bool: ...
+    @property
+    def cpus(self) -> list[int]: ...
+    @property
+    def physical_cores(self) -> int: ...
+    @property
+    def quota_cpus(self) -> float: ...
+    @property
+    def l1d_bytes(self) -> int: ...
+    @property
+    def l2_bytes(self) -> int: ...
+    @property
+    def l3_bytes(self) -> int: ...
+    @property
+    def numa_nodes(self) -> int: ...
+
+def trim_memory() -> None:
+    """Gives freed memory back to the system."""
+
+def best_isa(max_isa: str = "") -> str:
+    """Best instruction set of this CPU, not above `max_isa`."""
+
+class Executor:
+    """A verified plan with its constants, ready to run."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        words: Annotated[
+            NDArray[numpy.int64], dict(shape=(None,), order="C", device="cpu", writable=False)
+        ],
+        constants: Sequence[Annotated[NDArray, dict(order="C", device="cpu", writable=False)]],
+        isa: str,
+    ) -> None: ...
+    def run(
+        self,
+        inputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu", writable=False)]],
+        outputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu")]],
+    ) -> tuple[int, int, int, int, str]: ...
+    def trace(
+        self,
+        inputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu", writable=False)]],
+        outputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu")]],
+    ) -> list[tuple[int, int, int, int]]: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    @property
+    def num_allocations(self) -> int: ...
+
+def op_names() -> list[str]:
+    """Names of the adapters a Plan may call."""
+
+def elementwise_opcodes() -> list[str]:
+    """Opcodes of element-wise programs, by number."""
+
+def panel_lanes(isa: str) -> int:
+    """Columns in one panel (NB)."""
+
+def choose_matmul(isa: str, m: int, k: int, l: int) -> tuple[int, str, int]: ...
+def choose_rows_matmul(isa: str, l: int, m: int, k: int) -> tuple[int, str, int]: ...
+def choose_general_matmul(isa: str, m: int, n: int, k: int) -> tuple[int, str, int]: ...
+def choose_conv(isa: str, shape: Sequence[int], transposed: bool) -> tuple[int, str, int]: ...
+def choose_depthwise(isa: str, shape: Sequence[int]) -> tuple[int, str, int]: ...
+def pack_matmul(
+    row: int,
+    w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    m: int,
+    k: int,
+    transposed: bool,
+) -> NDArray[numpy.float32]: ...
+def pack_rows(
+    row: int,
+    w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    m: int,
+    k: int,
+    transposed: bool,
+) -> NDArray[numpy.float32]: ...
+def pack_conv(
+    row: int,
+    w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    shape: Sequence[int],
+    transposed: bool,
+) -> NDArray[numpy.float32]: ...
