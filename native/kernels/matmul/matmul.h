@@ -15,7 +15,7 @@
 // Inf.
 //
 // Panel buffers hold whole panels. Lanes past column l - 1 may hold any bits and stay private to
-// their lane; the kernel may overwrite them. Y must not overlap X or W; residual may be Y itself.
+// their lane; the kernel may overwrite them. Y must not overlap X, W or the residual.
 // Packed weights must be 64-byte aligned; panels should be (speed only).
 #pragma once
 
