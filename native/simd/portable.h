@@ -37,7 +37,7 @@ inline Vec loadu(const float* p) {
   return v;
 }
 inline Vec load(const float* p) { return loadu(p); }
-// Elements 0, 2, 4, ... of p; reads two vectors.
+// Elements 0, 2, 4, ... of p.
 inline Vec load_even(const float* p) {
   float even[kLanes];
   for (int i = 0; i < kLanes; ++i) even[i] = p[2 * i];

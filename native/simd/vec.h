@@ -14,7 +14,7 @@
 //   set1(x) load(p) loadu(p) load_tail(p, n) store(p, v) storeu(p, v) store_tail(p, v, n)
 //       load and store need p aligned to kLanes floats. The tail forms touch only the first n
 //       elements, 0 <= n <= kLanes; the other lanes of load_tail are zero.
-//   load_even(p) = p[0], p[2], p[4], ...; reads 2 * kLanes floats
+//   load_even(p) = p[0], p[2], p[4], ...; reads no float past the last of them
 //   + - * / and unary -: IEEE single precision, round to nearest even
 //   fma(a, b, c) = a * b + c, fnma(a, b, c) = c - a * b: one rounding, everywhere
 //   mul_add(a, b, c) = a * b + c with one or two roundings, whichever is fast

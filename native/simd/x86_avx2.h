@@ -38,9 +38,9 @@ inline __m256i tail_mask(int count) {
 inline Vec set1(float value) { return {_mm256_set1_ps(value)}; }
 inline Vec load(const float* p) { return {_mm256_load_ps(p)}; }
 inline Vec loadu(const float* p) { return {_mm256_loadu_ps(p)}; }
-// Elements 0, 2, 4, ... of p; reads two vectors.
+// Elements 0, 2, 4, ... of p. The second load starts one early, to end with the last of them.
 inline Vec load_even(const float* p) {
-  const __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + kLanes), 0x88);
+  const __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + kLanes - 1), 0xd8);
   return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
 }
 inline Vec load_tail(const float* p, int count) {

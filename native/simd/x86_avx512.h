@@ -36,10 +36,10 @@ inline __mmask16 tail_mask(int count) { return static_cast<__mmask16>((1u << cou
 inline Vec set1(float value) { return {_mm512_set1_ps(value)}; }
 inline Vec load(const float* p) { return {_mm512_load_ps(p)}; }
 inline Vec loadu(const float* p) { return {_mm512_loadu_ps(p)}; }
-// Elements 0, 2, 4, ... of p; reads two vectors.
+// Elements 0, 2, 4, ... of p. The second load starts one early, to end with the last of them.
 inline Vec load_even(const float* p) {
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + kLanes))};
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+  return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + kLanes - 1))};
 }
 inline Vec load_tail(const float* p, int count) {
   return {_mm512_maskz_loadu_ps(tail_mask(count), p)};

@@ -6,10 +6,10 @@
 
 namespace colonnade {
 
-#define CONV_ROW(name, space, isa, rows, vectors, lanes)                                     \
-  namespace space {                                                                          \
-  void name(const kernels::ConvParams&, int64_t panel_begin, int64_t panel_end,              \
-            int64_t tile_begin, int64_t tile_end, void* scratch);                            \
+#define CONV_ROW(name, space, isa, rows, vectors, lanes)                        \
+  namespace space {                                                             \
+  void name(const kernels::ConvParams&, int64_t panel_begin, int64_t panel_end, \
+            int64_t tile_begin, int64_t tile_end, void* scratch);               \
   }
 #define CONV_TRANSPOSE_ROW CONV_ROW
 #include "kernels/conv/kernels.inc"
@@ -45,16 +45,15 @@ const ConvRow& best_row(const ConvRow (&rows)[kCount], Isa isa) {
 int64_t block_channels(const ConvShape& s) {
   const int64_t channels = s.channels / s.group;
   const int64_t taps = s.kernel_h * s.kernel_w;
-  const int64_t most = std::max<int64_t>(1, COLONNADE_CONV_BLOCK_ROWS / taps);
+  const int64_t most = std::max<int64_t>(1, kConvBlockRows / taps);
   const int64_t blocks = (channels + most - 1) / most;
   return (channels + blocks - 1) / blocks;
 }
 
 int64_t scratch_bytes(const ConvRow& row, const ConvShape& s) {
-  // One vector of slack: runs are written in whole vectors.
-  const int64_t floats = (block_channels(s) * s.kernel_h * s.kernel_w + 1) * row.panel_lanes;
-  // Behind it: at most three runs and one stretch for each lane.
-  return floats * 4 + row.panel_lanes * (3 * 16 + 40);
+  const int64_t taps = s.kernel_h * s.kernel_w;
+  const int64_t packed_bytes = block_channels(s) * taps * row.panel_lanes * 4;
+  return packed_bytes + std::min(taps, kConvPlannedTaps) * row.panel_lanes * kConvRunBytes;
 }
 
 // Calls fn(position in packed, out channel, channel in group, tap) in packed order.

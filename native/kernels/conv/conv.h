@@ -1,12 +1,13 @@
 // Dense fp32 convolution and transposed convolution on column panels.
 //
-// x: `channels` features, columns l = (n * in_h + ih) * in_w + iw. y: `out_channels` features, columns
-// l = (n * out_h + oh) * out_w + ow. 1-D is in_h = kernel_h = 1.
+// x: `channels` features, columns l = (n * in_h + ih) * in_w + iw. y: `out_channels` features,
+// columns l = (n * out_h + oh) * out_w + ow. 1-D is in_h = kernel_h = 1.
 //
-//   conv       y[o, n, oh, ow] = clamp(bias[o] + residual[o, ...] + sum over c, i, j of w[o, c, i, j] *
-//                  x[c, n, oh * stride_h - pad_top + i * dilation_h, ow * stride_w - pad_left + ...])
-//   transposed the adjoint: x[c, n, ih, iw] adds w[c, o, i, j] * x to the output at
-//                  (ih * stride_h - pad_top + i * dilation_h, ...)
+//   conv        y[o, n, oh, ow] = clamp(bias[o] + residual[o, n, oh, ow] + sum over c, i, j of
+//                   w[o, c, i, j] * x[c, n, ih, iw]),
+//               ih = oh * stride_h - pad_top + i * dilation_h, iw likewise
+//   transposed  the adjoint: w[c, o, i, j] * x[c, n, ih, iw] is added to y[o, n, oh, ow],
+//               oh = ih * stride_h - pad_top + i * dilation_h, ow likewise
 //
 // Positions outside the image count as zero. Groups split channels and out_channels evenly. Bottom
 // and right padding (and output_padding) are implied by out_h and out_w.
@@ -44,8 +45,8 @@ struct ConvShape {
 
 struct ConvParams {
   ConvShape shape;
-  const float* w;         // Packed by pack_conv_weights for the same row.
-  const float* bias;      // [out_channels], or null.
+  const float* w;     // Packed by pack_conv_weights for the same row.
+  const float* bias;  // [out_channels], or null.
   const float* x;
   float* y;
   const float* residual;  // Panels like y, or null.

@@ -6,22 +6,21 @@
 namespace colonnade::portable {
 namespace {
 
-inline constexpr int kTileRows = 3;
-
-#include "kernels/conv/tile.inc"
-
+#include "kernels/conv/pack_runs.inc"
+// Its packing comes first.
 #include "kernels/conv/conv_impl.inc"
 
 }  // namespace
 
-void conv_f32_3x16_portable(const kernels::ConvParams& p, int64_t panel_begin, int64_t panel_end,
-                 int64_t tile_begin, int64_t tile_end, void* scratch) {
-  run_any_conv<false>(p, panel_begin, panel_end, tile_begin, tile_end, scratch);
+void conv_f32_3x16_portable(const ConvParams& params, int64_t panel_begin, int64_t panel_end,
+                            int64_t tile_begin, int64_t tile_end, void* scratch) {
+  run_conv<3, false>(params, panel_begin, panel_end, tile_begin, tile_end, scratch);
 }
 
-void conv_transpose_f32_3x16_portable(const kernels::ConvParams& p, int64_t panel_begin, int64_t panel_end,
-                           int64_t tile_begin, int64_t tile_end, void* scratch) {
-  run_any_conv<true>(p, panel_begin, panel_end, tile_begin, tile_end, scratch);
+void conv_transpose_f32_3x16_portable(const ConvParams& params, int64_t panel_begin,
+                                      int64_t panel_end, int64_t tile_begin, int64_t tile_end,
+                                      void* scratch) {
+  run_conv<3, true>(params, panel_begin, panel_end, tile_begin, tile_end, scratch);
 }
 
 }  // namespace colonnade::portable
