@@ -71,6 +71,8 @@ CASES = (
           fuses=False, three=2.0),
     _tanh("not_another_factor", CUBE + TANH_GATE + "h = Mul(x, half)  y = Mul(h, g)",
           fuses=False, b=0.7),
+    _tanh("not_another_cubic", CUBE + TANH_GATE + "h = Mul(x, half)  y = Mul(h, g)",
+          fuses=False, a=0.05),
     Case(
         fuse_silu, "sigmoid",
         "(float[2,3] x) => (float[2,3] y) { s = Sigmoid(x)  y = Mul(s, x) }",

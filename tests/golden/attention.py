@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from colonnade.passes.adopt_attention import adopt_attention
 from colonnade.passes.fuse_attention import fuse_attention
 from golden.builder import Case, Constants, ints, weights
 
@@ -33,6 +34,25 @@ def _case(
 ) -> Case:
     constants = {**SHAPES, **changes}
     return Case(fuse_attention, name, text, constants, fuses, feeds=feeds or {}, opset=opset)
+
+
+def _adopt(
+    name: str,
+    text: str = f"({QKV}) => (float[2,5,12] y)",
+    attrs: str = "",
+    more: str = "",
+    outputs: str = "y",
+    *,
+    fuses: bool = True,
+    opset: int = 23,
+) -> Case:
+    """ONNX's own Attention, three heads."""
+    node = f"{outputs} = Attention <q_num_heads = 3, kv_num_heads = 3{attrs}> (q, k, v{more})"
+    return Case(adopt_attention, name, f"{text} {{ {node} }}", {}, fuses, opset=opset)
+
+
+def _masked(shape: str, element: str = "float") -> str:
+    return f"({QKV}, {element}[{shape}] mask) => (float[2,5,12] y)"
 
 
 def _blind_mask() -> np.ndarray:
@@ -151,4 +171,23 @@ CASES = (
     _case("not_values_by_broadcast", "(float[2,3,5,4] q, float[2,3,6,4] k, "
           "float[1,1,6,4] v) => (float[2,3,5,4] y) {" + TURN
           + "s = MatMul(q, kt)  a = Softmax(s)  y = MatMul(a, v) }", fuses=False),
+    _adopt("plain"),
+    _adopt("scale", attrs=", scale = 0.25"),
+    _adopt("causal", attrs=", is_causal = 1"),
+    _adopt("mask", _masked("2,1,5,6"), more=", mask"),
+    _adopt("mask_of_two_axes", _masked("5,6"), more=", mask"),
+    _adopt("mask_by_head", _masked("3,1,6"), more=", mask"),
+    Case(adopt_attention, "grouped_queries",
+         "(float[2,5,24] q, float[2,6,12] k, float[2,6,9] v) => (float[2,5,18] y) {"
+         "y = Attention <q_num_heads = 6, kv_num_heads = 3> (q, k, v) }", opset=23),
+    _adopt("not_four_axes", f"({FOUR}) => (float[2,3,5,4] y)", fuses=False),
+    _adopt("not_a_soft_cap", attrs=", softcap = 2.0", fuses=False),
+    _adopt("not_a_boolean_mask", _masked("5,6", "bool"), more=", mask", fuses=False),
+    _adopt("not_a_cache",
+           f"({QKV}, float[2,3,2,4] pk, float[2,3,2,4] pv) => (float[2,5,12] y, float[2,3,8,4] nk,"
+           "float[2,3,8,4] nv)", more=", , pk, pv", outputs="y, nk, nv", fuses=False),
+    _adopt("not_when_the_keys_are_read",
+           f"({QKV}) => (float[2,5,12] y, float[2,3,6,4] nk, float[2,3,6,4] nv)",
+           outputs="y, nk, nv", fuses=False),
+    _adopt("not_a_mask_for_some_keys", _masked("5,4"), more=", mask", fuses=False, opset=24),
 )  # fmt: skip
