@@ -13,8 +13,8 @@ import onnx
 from onnx import numpy_helper, parser
 
 from colonnade.ir import Graph, TensorType
+from colonnade.onnx.contrib_types import infer_any_node
 from colonnade.onnx.importer import import_model
-from colonnade.onnx.infer import infer_node
 from colonnade.passes.runner import Pass
 from colonnade.passes.specialise import specialise
 from colonnade.reference import evaluate
@@ -70,7 +70,7 @@ def build_graph(case: Case) -> Graph:
     """The case as the passes see it: imported, with every shape known."""
     graph = import_model(build_model(case))
     shapes = {name: _static(graph.types[name]) for name in graph.inputs}
-    return specialise(graph, shapes, infer_node, evaluate)
+    return specialise(graph, shapes, infer_any_node, evaluate)
 
 
 def make_feeds(case: Case, graph: Graph) -> dict[str, np.ndarray]:

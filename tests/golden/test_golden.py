@@ -15,7 +15,7 @@ from colonnade.ir import Graph, format_graph, verify_graph
 from colonnade.passes.pipeline import PASSES
 from colonnade.passes.runner import run_passes
 from colonnade.reference import run_graph
-from golden import activations, attention, elementwise, norms, products
+from golden import activations, attention, contrib, elementwise, norms, products
 from golden.builder import Case, build_graph, build_model, make_feeds
 from tolerance import tolerance
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent
 CASES: tuple[Case, ...] = (
     *activations.CASES,
     *attention.CASES,
+    *contrib.CASES,
     *elementwise.CASES,
     *norms.CASES,
     *products.CASES,

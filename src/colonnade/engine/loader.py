@@ -155,10 +155,10 @@ def optimise(
 ) -> tuple[Graph, list[PassRecord]]:
     """The graph for these input shapes, after every pass, and what each pass did."""
     from colonnade.onnx.expand import expand_node
-    from colonnade.onnx.infer import infer_node
+    from colonnade.onnx.contrib_types import infer_any_node
     from colonnade.reference import evaluate
 
-    infer = infer_with(custom_ops, infer_node)
+    infer = infer_with(custom_ops, infer_any_node)
     special = specialise(graph, shapes, infer, evaluate, expand_node)
     report = run_passes(
         special,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from colonnade.passes.adopt_attention import adopt_attention
+from colonnade.passes.adopt_contrib import adopt_contrib
 from colonnade.passes.fold_batch_norm import fold_batch_norm
 from colonnade.passes.fuse_activations import (
     fuse_gelu,
@@ -29,6 +30,7 @@ from colonnade.passes.fuse_skip_norm import fuse_skip_norm
 PASSES = (
     fuse_attention,  # softmax(scale Q K^T + mask) V -> Attention
     adopt_attention,  # ONNX Attention without cache -> Attention
+    adopt_contrib,  # operators of ONNX Runtime's own -> ours
     fuse_layer_norm,  # mean, variance, scale, shift -> LayerNorm
     fuse_rms_norm,  # mean square, scale -> RMSNorm
     adopt_layer_norm,  # ONNX LayerNormalization over the last axis -> LayerNorm
