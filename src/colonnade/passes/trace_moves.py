@@ -91,7 +91,8 @@ def features_last_index(
     `group` query heads share one of `heads` heads.
     """
     batch, head, position, i = coordinates
-    return ((batch * size + position) * heads + head // group) * depth + i
+    index: np.ndarray = ((batch * size + position) * heads + head // group) * depth + i
+    return index
 
 
 def num_columns(shape: tuple[int, ...]) -> int:

@@ -159,3 +159,12 @@ def test_outputs_are_the_callers_own() -> None:
     assert x.tolist() == [1, 2]
     for name, array in engine.run([x]).items():
         np.testing.assert_array_equal(array, kept[name])
+
+
+def test_an_input_that_is_itself_an_output_is_copied() -> None:
+    model = make_model("g (float[2] x) => (float[2] x, float[2] y) { y = Relu(x) }")
+    engine = colonnade.compile(model, threads=1)
+    x = np.array([1, 2], np.float32)
+    made = engine.run([x])["x"]
+    made[...] = -7
+    assert x.tolist() == [1, 2]
