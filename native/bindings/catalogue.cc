@@ -92,7 +92,8 @@ NumpyFloats pack_conv(int row, const FloatArray& w, const std::vector<int64_t>& 
   const int64_t count = transposed
                             ? s.channels * (s.out_channels / s.group) * s.kernel_h * s.kernel_w
                             : s.out_channels * (s.channels / s.group) * s.kernel_h * s.kernel_w;
-  if (static_cast<int64_t>(w.size()) != count) throw nb::value_error("weights do not fit the shape");
+  if (static_cast<int64_t>(w.size()) != count)
+    throw nb::value_error("weights do not fit the shape");
   NumpyFloats packed = make_floats(count);
   auto* out = static_cast<float*>(packed.data());
   if (transposed) {
@@ -123,8 +124,9 @@ std::vector<std::string> opcode_names() {
 void bind_catalogue(nb::module_& m) {
   m.def("op_names", &op_names, "Names of the adapters a Plan may call.");
   m.def("elementwise_opcodes", &opcode_names, "Opcodes of element-wise programs, by number.");
-  m.def("panel_lanes", [](const std::string& isa) { return kernels::panel_lanes(isa_from(isa)); },
-        nb::arg("isa"), "Columns in one panel (NB).");
+  m.def(
+      "panel_lanes", [](const std::string& isa) { return kernels::panel_lanes(isa_from(isa)); },
+      nb::arg("isa"), "Columns in one panel (NB).");
   m.def("choose_matmul", &choose_matmul_row, nb::arg("isa"), nb::arg("m"), nb::arg("k"),
         nb::arg("l"));
   m.def("choose_rows_matmul", &choose_rows_matmul_row, nb::arg("isa"), nb::arg("l"), nb::arg("m"),

@@ -1,3 +1,5 @@
+#include "exec/executor.h"
+
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -6,7 +8,6 @@
 
 #include "bindings/bindings.h"
 #include "bindings/runtime.h"
-#include "exec/executor.h"
 
 namespace colonnade::bindings {
 namespace {
@@ -32,7 +33,8 @@ class BoundExecutor {
     const std::string error =
         exec::decode_plan({words.data(), words.shape(0)}, sizes, isa_from(isa), plan);
     if (!error.empty()) throw nb::value_error(error.c_str());
-    executor_ = std::make_unique<exec::Executor>(std::move(plan), std::move(pointers), runtime.pool);
+    executor_ =
+        std::make_unique<exec::Executor>(std::move(plan), std::move(pointers), runtime.pool);
     pool_ = runtime.pool;
     const exec::Plan& checked = executor_->plan();
     input_bytes_.assign(static_cast<size_t>(checked.num_inputs), 0);
@@ -66,9 +68,7 @@ class BoundExecutor {
   }
 
   int64_t arena_bytes() const { return executor_->plan().arena_bytes; }
-  int64_t scratch_bytes() const {
-    return executor_->plan().scratch_bytes * pool_->num_threads();
-  }
+  int64_t scratch_bytes() const { return executor_->plan().scratch_bytes * pool_->num_threads(); }
   int64_t num_allocations() const { return executor_->num_allocations(); }
 
  private:

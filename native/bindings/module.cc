@@ -1,14 +1,14 @@
-#include "bindings/bindings.h"
-
 #include <cstdlib>
 #include <new>
+
+#include "bindings/bindings.h"
 
 namespace colonnade::bindings {
 
 NumpyFloats make_floats(int64_t count) {
   constexpr size_t kAlignment = 64;
-  const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + kAlignment - 1) / kAlignment *
-                       kAlignment;
+  const size_t bytes =
+      (static_cast<size_t>(count) * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
   void* data = std::aligned_alloc(kAlignment, bytes == 0 ? kAlignment : bytes);
   if (data == nullptr) throw std::bad_alloc();
   nb::capsule owner(data, [](void* p) noexcept { std::free(p); });

@@ -1,16 +1,17 @@
+#include "bindings/runtime.h"
+
 #include <malloc.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings/bindings.h"
-#include "bindings/runtime.h"
 
 namespace colonnade::bindings {
 
 Runtime::Runtime(int threads)
     : topology(runtime::read_topology()),
-      pool(std::make_shared<runtime::ThreadPool>(
-          threads > 0 ? threads : topology.default_threads(), topology.cpus)) {}
+      pool(std::make_shared<runtime::ThreadPool>(threads > 0 ? threads : topology.default_threads(),
+                                                 topology.cpus)) {}
 
 void bind_runtime(nb::module_& m) {
   nb::class_<Runtime>(m, "Runtime", "Topology and a pinned thread pool; engines may share one.")

@@ -27,10 +27,10 @@ struct alignas(64) Counter {
 struct Executor::State {
   runtime::Arena arena;
   std::byte* scratch = nullptr;
-  std::vector<std::byte*> operands;       // Of all calls, in plan order.
-  std::vector<size_t> first_operand;      // Per call.
-  std::vector<Counter> taken;             // Per (step, thread): how much of its share is taken.
-  std::vector<Counter> done;              // Per step: work items that are done.
+  std::vector<std::byte*> operands;   // Of all calls, in plan order.
+  std::vector<size_t> first_operand;  // Per call.
+  std::vector<Counter> taken;         // Per (step, thread): how much of its share is taken.
+  std::vector<Counter> done;          // Per step: work items that are done.
 };
 
 struct Executor::Job {
@@ -152,8 +152,7 @@ int64_t Executor::num_items(size_t step_idx) const {
 }
 
 // A thread works through its own share first, then helps the others with theirs.
-void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx,
-                        int num_threads) {
+void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx, int num_threads) {
   const auto pool_threads = static_cast<size_t>(pool_->num_threads());
   for (int turn = 0; turn < num_threads; ++turn) {
     const int victim = (thread_idx + turn) % num_threads;
@@ -178,8 +177,7 @@ void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx
 void Executor::run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end) {
   const Step& step = plan_.steps[step_idx];
   for (size_t i = 0; i < step.calls.size(); ++i) {
-    const int64_t scale =
-        step.split == Split::columns ? step.calls[i].prepared.units_per_panel : 1;
+    const int64_t scale = step.split == Split::columns ? step.calls[i].prepared.units_per_panel : 1;
     run_call(job, step_idx, i, thread_idx, begin * scale, end * scale);
   }
 }
@@ -199,8 +197,7 @@ void Executor::run_call(Job& job, size_t step_idx, size_t call_idx, int thread_i
   }
   if (job.trace != nullptr) {
     std::lock_guard<std::mutex> lock(job.result_mutex);
-    job.trace->push_back(
-        {static_cast<int32_t>(number), thread_idx, start, now_ns() - start});
+    job.trace->push_back({static_cast<int32_t>(number), thread_idx, start, now_ns() - start});
   }
 }
 

@@ -17,7 +17,7 @@
 namespace colonnade::exec {
 
 struct TraceEvent {
-  int32_t call;    // Number of the call in plan order.
+  int32_t call;  // Number of the call in plan order.
   int32_t thread;
   int64_t start_ns;
   int64_t duration_ns;

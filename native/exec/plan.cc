@@ -93,8 +93,9 @@ class Decoder {
                                                                              : "outside the arena";
       case Space::constant:
         if (!within(plan_.num_constants)) return "no such constant";
-        return b.bytes <= constant_bytes_[static_cast<size_t>(b.index)] ? ""
-                                                                         : "larger than its constant";
+        return b.bytes <= constant_bytes_[static_cast<size_t>(b.index)]
+                   ? ""
+                   : "larger than its constant";
       case Space::input:
         return within(plan_.num_inputs) ? "" : "no such input";
       case Space::output:

@@ -75,7 +75,8 @@ double read_quota(const std::string& root) {
   std::istringstream v2(read_line(root + "/sys/fs/cgroup/cpu.max"));
   std::string quota;
   double period = 0;
-  if (v2 >> quota >> period && quota != "max" && period > 0) return std::atof(quota.c_str()) / period;
+  if (v2 >> quota >> period && quota != "max" && period > 0)
+    return std::atof(quota.c_str()) / period;
   const double v1 = std::atof(read_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_quota_us").c_str());
   const double v1_period =
       std::atof(read_line(root + "/sys/fs/cgroup/cpu/cpu.cfs_period_us").c_str());

@@ -8,12 +8,12 @@
 namespace colonnade::runtime {
 
 struct Topology {
-  std::vector<int> cpus;        // Logical CPUs of the affinity set, one per physical core first.
-  int physical_cores = 1;       // Physical cores inside the affinity set.
-  double quota_cpus = 0.0;      // cgroup CPU quota in CPUs; 0 = no quota.
+  std::vector<int> cpus;    // Logical CPUs of the affinity set, one per physical core first.
+  int physical_cores = 1;   // Physical cores inside the affinity set.
+  double quota_cpus = 0.0;  // cgroup CPU quota in CPUs; 0 = no quota.
   int64_t l1d_bytes = 32 << 10;
   int64_t l2_bytes = 1 << 20;
-  int64_t l3_bytes = 0;         // 0 = none or unknown.
+  int64_t l3_bytes = 0;  // 0 = none or unknown.
   int numa_nodes = 1;
 
   // Threads that keep every granted core busy: physical cores, capped by the quota.

@@ -115,7 +115,10 @@ class Maker {
         list(words, length_, [&] { return pick(0, 9) == 0 ? -pick(0, 5) : size(); });
         break;
       case 'B':
-        list(words, 2, [&] { const int64_t bytes = size(); return bytes > 0 && bytes < 9 ? 4 * bytes : bytes; });
+        list(words, 2, [&] {
+          const int64_t bytes = size();
+          return bytes > 0 && bytes < 9 ? 4 * bytes : bytes;
+        });
         break;
       case 'R':
         list(words, static_cast<size_t>(3 * pick(0, 3)), [&] { return pick(-1, 3); });

@@ -25,21 +25,21 @@ Band read_band(ParamReader& in) {
 
 bool fits(const OperandInfo& operand, const Band& band, int64_t own, int64_t columns,
           int64_t lanes) {
-  return band.first >= 0 && own >= 1 && band.features >= own &&
-         band.first <= band.features - own &&
+  return band.first >= 0 && own >= 1 && band.features >= own && band.first <= band.features - own &&
          holds_floats(operand, panel_floats(band.features, columns, lanes));
 }
 
 // operands: q, k, v, mask, y. params: batch, heads, kv_heads, queries, keys, depth, value_depth,
-// scale, causal, causal_offset, zero_nan_rows, bands of q, k, v, y (features, first), mask strides (4).
+// scale, causal, causal_offset, zero_nan_rows, bands of q, k, v, y (features, first), mask strides
+// (4).
 std::string prepare(PrepareContext& context, Prepared& prepared) {
   auto a = std::make_shared<Attention>();
   a->row = &kernels::choose_attention(context.isa);
   ParamReader& in = context.params;
   AttentionParams& p = a->params;
   p = {};
-  for (int64_t* field : {&p.batch, &p.heads, &p.kv_heads, &p.queries, &p.keys, &p.depth,
-                         &p.value_depth}) {
+  for (int64_t* field :
+       {&p.batch, &p.heads, &p.kv_heads, &p.queries, &p.keys, &p.depth, &p.value_depth}) {
     *field = in.integer();
     if (*field < 1 || *field > (int64_t{1} << 31)) return "attention sizes out of range";
   }
@@ -61,10 +61,9 @@ std::string prepare(PrepareContext& context, Prepared& prepared) {
   if (!fits(o[2], p.v_band, p.kv_heads * p.value_depth, columns, lanes)) return "v is too small";
   if (!fits(o[4], p.y_band, p.heads * p.value_depth, rows, lanes)) return "y is too small";
   if (o[3].present()) {
-    const int64_t spans[] = {checked_product({p.batch - 1, stride.batch}),
-                             checked_product({p.heads - 1, stride.head}),
-                             checked_product({p.queries - 1, stride.query}),
-                             checked_product({p.keys - 1, stride.key})};
+    const int64_t spans[] = {
+        checked_product({p.batch - 1, stride.batch}), checked_product({p.heads - 1, stride.head}),
+        checked_product({p.queries - 1, stride.query}), checked_product({p.keys - 1, stride.key})};
     int64_t last = 0;
     for (const int64_t span : spans) {
       if (span < 0) return "mask strides out of range";

@@ -95,9 +95,9 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   const ConvShape& s = conv.shape;
   if (std::string error = check_shape(s); !error.empty()) return error;
   const int64_t lanes = p->row->panel_lanes;
-  const int64_t weights = checked_product(
-      {transposed ? s.channels : s.out_channels,
-       (transposed ? s.out_channels : s.channels) / s.group, s.kernel_h, s.kernel_w});
+  const int64_t weights = checked_product({transposed ? s.channels : s.out_channels,
+                                           (transposed ? s.out_channels : s.channels) / s.group,
+                                           s.kernel_h, s.kernel_w});
   std::string error = check_operands(context.operands, weights, lanes, conv);
   if (!error.empty()) return error;
   conv.residual_panel_stride = conv.y_panel_stride;
@@ -107,9 +107,8 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   const EpilogueShape shape{s.out_channels, p->panels, lanes, context.isa};
   error = prepare_epilogue(in, context.operands.subspan(kConvOperands), shape, p->epilogue);
   if (!error.empty()) return error;
-  p->conv_scratch = round_to_line(transposed
-                                      ? kernels::conv_transpose_scratch_bytes(*p->row, s)
-                                      : kernels::conv_scratch_bytes(*p->row, s));
+  p->conv_scratch = round_to_line(transposed ? kernels::conv_transpose_scratch_bytes(*p->row, s)
+                                             : kernels::conv_scratch_bytes(*p->row, s));
   prepared.units = p->panels * p->blocks;
   prepared.scratch_bytes = p->conv_scratch + p->epilogue.scratch_bytes;
   prepared.params = std::move(p);

@@ -10,6 +10,7 @@
 
 namespace colonnade::exec {
 
+using kernels::ElementType;
 using kernels::ElementwiseInstruction;
 using kernels::ElementwiseOperand;
 using kernels::ElementwiseParams;
@@ -17,7 +18,6 @@ using kernels::ElementwiseProgram;
 using kernels::ElementwiseResult;
 using kernels::ElementwiseRow;
 using kernels::ElementwiseShape;
-using kernels::ElementType;
 
 std::string read_program(std::span<const int64_t> words, ElementwiseProgram& program) {
   constexpr size_t kWords = 6;  // Of an instruction: opcode, three operands, two immediates.

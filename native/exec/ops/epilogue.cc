@@ -24,10 +24,10 @@ std::string prepare_epilogue(ParamReader& in, std::span<const OperandInfo> extra
   for (size_t i = 0; i < kinds.size(); ++i) {
     if (kinds[i] < 0 || kinds[i] > 2) return "unknown kind of epilogue operand";
     const auto kind = static_cast<ExtraKind>(kinds[i]);
-    const int64_t needed =
-        kind == ExtraKind::panels     ? checked_product({shape.panels, shape.features, shape.lanes})
-        : kind == ExtraKind::features ? shape.features
-                                      : 1;
+    const int64_t needed = kind == ExtraKind::panels
+                               ? checked_product({shape.panels, shape.features, shape.lanes})
+                           : kind == ExtraKind::features ? shape.features
+                                                         : 1;
     if (!holds_floats(extras[i], needed)) return "an epilogue operand is too small";
     epilogue.kinds.push_back(kind);
   }
@@ -48,7 +48,8 @@ void EpilogueRun::run(void* context, float* y_rows, int64_t panel, int64_t m0, i
     ElementwiseOperand& operand = inputs[i + 1];
     switch (e.kinds[i]) {
       case ExtraKind::panels:
-        operand = {data + (panel * e.shape.features + m0) * lanes, {lanes}, 1, ElementType::float32};
+        operand = {
+            data + (panel * e.shape.features + m0) * lanes, {lanes}, 1, ElementType::float32};
         break;
       case ExtraKind::features:
         operand = {data + m0, {1}, 0, ElementType::float32};

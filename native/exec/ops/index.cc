@@ -209,8 +209,8 @@ RunStatus run_gather_nd(const void* params, const RunContext& context) {
                                       last_item(p, context)));
 }
 
-// ---- scatter_nd: reduction, type, count, indexed dims, row_items. operands: data, indices (int64),
-// updates, output. One unit.
+// ---- scatter_nd: reduction, type, count, indexed dims, row_items. operands: data, indices
+// (int64), updates, output. One unit.
 
 struct ScatterNd {
   kernels::ScatterNdParams params;
@@ -389,7 +389,8 @@ RunStatus run_top_k(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- scan: type, is_exclusive, is_reverse, is_product, outer, dim, inner. operands: input, output.
+// ---- scan: type, is_exclusive, is_reverse, is_product, outer, dim, inner. operands: input,
+// output.
 
 struct Scan : Grouped<kernels::ScanParams> {
   kernels::ScanFn run;

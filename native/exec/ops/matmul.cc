@@ -1,7 +1,7 @@
 // Adapters of the matmul family.
-#include <vector>
-
 #include "kernels/matmul/matmul.h"
+
+#include <vector>
 
 #include "exec/op.h"
 #include "exec/ops/check.h"
@@ -58,7 +58,8 @@ std::string prepare_columns(PrepareContext& context, Prepared& prepared) {
   if (!holds_floats(o[0], panel_floats(mm.k, mm.l, lanes))) return "x is too small";
   if (!holds_floats(o[1], checked_product({mm.m, mm.k}))) return "w is too small";
   if (!holds_floats_or_absent(o[2], mm.m)) return "bias is too small";
-  if (!holds_floats_or_absent(o[3], panel_floats(mm.m, mm.l, lanes))) return "residual is too small";
+  if (!holds_floats_or_absent(o[3], panel_floats(mm.m, mm.l, lanes)))
+    return "residual is too small";
   if (!holds_floats(o[4], panel_floats(mm.m, mm.l, lanes))) return "y is too small";
   p->panels = ceil_div(mm.l, lanes);
   p->tiles = ceil_div(mm.m, p->row->tile_rows);
@@ -66,8 +67,7 @@ std::string prepare_columns(PrepareContext& context, Prepared& prepared) {
   mm.x_panel_stride = mm.k * lanes;
   mm.y_panel_stride = mm.residual_panel_stride = mm.m * lanes;
   const EpilogueShape shape{mm.m, p->panels, lanes, context.isa};
-  const std::string error =
-      prepare_epilogue(in, o.subspan(kColumnsOperands), shape, p->epilogue);
+  const std::string error = prepare_epilogue(in, o.subspan(kColumnsOperands), shape, p->epilogue);
   if (!error.empty()) return error;
   prepared.units = p->panels * p->blocks;
   prepared.units_per_panel = p->blocks == 1 ? 1 : 0;
@@ -94,8 +94,8 @@ RunStatus run_columns(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- matmul_rows: operands x, w, bias, y. params: row, l, m, k, lo, hi, blocks. Units: tile blocks
-// x rows, so that few rows of a wide layer still use every thread.
+// ---- matmul_rows: operands x, w, bias, y. params: row, l, m, k, lo, hi, blocks. Units: tile
+// blocks x rows, so that few rows of a wide layer still use every thread.
 struct Rows {
   const RowsMatmulRow* row;
   RowsMatmulParams matmul;
@@ -211,14 +211,15 @@ std::string prepare_general(PrepareContext& context, Prepared& prepared) {
 
 RunStatus run_general(const void* params, const RunContext& context) {
   const auto& p = *static_cast<const General*>(params);
-  for_each_band(context.begin, context.end, p.row_blocks, [&](int64_t item, int64_t r0, int64_t r1) {
-    GeneralMatmulParams mm = p.matmul;
-    mm.a = as<float>(context, 0) + p.a_offsets[static_cast<size_t>(item)];
-    mm.b = as<float>(context, 1) + p.b_offsets[static_cast<size_t>(item)];
-    mm.c = as_mutable<float>(context, 2) + item * mm.m * mm.n;
-    p.row->run(mm, r0 * kRowsPerUnit, std::min(r1 * kRowsPerUnit, mm.m),
-               reinterpret_cast<float*>(context.scratch));
-  });
+  for_each_band(context.begin, context.end, p.row_blocks,
+                [&](int64_t item, int64_t r0, int64_t r1) {
+                  GeneralMatmulParams mm = p.matmul;
+                  mm.a = as<float>(context, 0) + p.a_offsets[static_cast<size_t>(item)];
+                  mm.b = as<float>(context, 1) + p.b_offsets[static_cast<size_t>(item)];
+                  mm.c = as_mutable<float>(context, 2) + item * mm.m * mm.n;
+                  p.row->run(mm, r0 * kRowsPerUnit, std::min(r1 * kRowsPerUnit, mm.m),
+                             reinterpret_cast<float*>(context.scratch));
+                });
   return {};
 }
 

@@ -1,5 +1,5 @@
-// Adapters of the reduce family: reductions, softmax and normalisation over one axis. In columns the
-// axis is the features: [panels][features][lanes].
+// Adapters of the reduce family: reductions, softmax and normalisation over one axis. In columns
+// the axis is the features: [panels][features][lanes].
 #include "kernels/reduce/reduce.h"
 
 #include "exec/op.h"
@@ -141,8 +141,8 @@ RunStatus run_norm(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- group_norm: operands x, scale, bias, y. params: samples, channels, positions, groups, epsilon,
-// lanes (0 = rows).
+// ---- group_norm: operands x, scale, bias, y. params: samples, channels, positions, groups,
+// epsilon, lanes (0 = rows).
 struct GroupNorm {
   const ReduceRow* row;
   GroupNormParams params;

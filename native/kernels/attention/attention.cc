@@ -2,8 +2,8 @@
 
 namespace colonnade {
 
-#define ATTENTION_ROW(name, space, isa, rows, lanes)                                   \
-  namespace space {                                                                    \
+#define ATTENTION_ROW(name, space, isa, rows, lanes)                                      \
+  namespace space {                                                                       \
   void name(const kernels::AttentionParams&, int64_t begin, int64_t end, float* scratch); \
   }
 #include "kernels/attention/kernels.inc"

@@ -1,6 +1,7 @@
 // Fused scaled dot-product attention on column panels, blocked over keys.
 //
-//   y[h, :, i] = sum over j of softmax_j(scale * <q[h, :, i], k[g, :, j]> + mask[b, h, i, j]) v[g, :, j]
+//   y[h, :, i] = sum over j of softmax_j(scale * <q[h, :, i], k[g, :, j]> + mask[b, h, i, j]) v[g,
+//   :, j]
 //
 // g = h / (heads / kv_heads) is the key and value head of query head h (grouped-query attention).
 // q has heads * depth features and columns b * queries + i; k and v have kv_heads * depth (and
@@ -65,8 +66,8 @@ struct AttentionRow {
   Isa isa;
   int32_t tile_rows;
   int32_t panel_lanes;
-  // Computes units [begin, end) of attention_units(). `scratch`: attention_scratch_floats(), 64-byte
-  // aligned, private to the thread.
+  // Computes units [begin, end) of attention_units(). `scratch`: attention_scratch_floats(),
+  // 64-byte aligned, private to the thread.
   void (*run)(const AttentionParams&, int64_t begin, int64_t end, float* scratch);
 };
 

@@ -10,7 +10,7 @@ namespace {
 }  // namespace
 
 void attention_f32_6x16_portable(const kernels::AttentionParams& params, int64_t begin, int64_t end,
-        float* scratch) {
+                                 float* scratch) {
   run_attention(params, begin, end, scratch);
 }
 

@@ -4,10 +4,10 @@
 
 namespace colonnade {
 
-#define DEPTHWISE_ROW(name, space, isa, lanes)                                        \
-  namespace space {                                                                   \
-  void name(const kernels::DepthwiseParams&, int64_t panel_begin, int64_t panel_end,  \
-            int64_t channel_begin, int64_t channel_end, void* scratch);               \
+#define DEPTHWISE_ROW(name, space, isa, lanes)                                       \
+  namespace space {                                                                  \
+  void name(const kernels::DepthwiseParams&, int64_t panel_begin, int64_t panel_end, \
+            int64_t channel_begin, int64_t channel_end, void* scratch);              \
   }
 #include "kernels/depthwise/kernels.inc"
 #undef DEPTHWISE_ROW
@@ -40,10 +40,10 @@ bool is_depthwise(const ConvShape& s) {
 int64_t depthwise_scratch_bytes(const DepthwiseRow& row, const ConvShape& s) {
   const int64_t lanes = row.panel_lanes;
   // Row by row: the padded image, the output at its pitch, and vectors of slack behind both.
-  const int64_t pitch = std::max(s.pad_left + s.in_w, (s.out_w - 1) * s.stride_w +
-                                                          (s.kernel_w - 1) * s.dilation_w + 1);
-  const int64_t rows = std::max(s.pad_top + s.in_h, (s.out_h - 1) * s.stride_h +
-                                                        (s.kernel_h - 1) * s.dilation_h + 1);
+  const int64_t pitch = std::max(s.pad_left + s.in_w,
+                                 (s.out_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1);
+  const int64_t rows = std::max(s.pad_top + s.in_h,
+                                (s.out_h - 1) * s.stride_h + (s.kernel_h - 1) * s.dilation_h + 1);
   const int64_t images = rows * pitch + s.out_h * std::max(pitch, s.out_w) + 8 * lanes;
   // Flat: every phase with slack on both sides, a row, and 2 bytes of mask per vector and tap.
   const int64_t columns = COLONNADE_FLAT_PANELS * lanes;

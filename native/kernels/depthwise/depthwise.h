@@ -1,12 +1,13 @@
 // Depthwise fp32 convolution on column panels: every input channel makes `multiplier` outputs.
 //
 //   y[c * multiplier + q, n, oh, ow] = clamp(bias + sum over i, j of
-//       w[c * multiplier + q, i, j] * x[c, n, oh * stride_h - pad_top + i * dilation_h, ...], lo, hi)
+//       w[c * multiplier + q, i, j] * x[c, n, oh * stride_h - pad_top + i * dilation_h, ...], lo,
+//       hi)
 //
-// Columns and padding as in conv.h. w is ONNX order [channels * multiplier][kernel_h][kernel_w], used
-// as it is. For each channel the kernel copies the input rows that a stripe of panels needs into
-// scratch as zero-padded rows (one image per stride phase, so that every tap is a plain load), then
-// sums taps in row-major order. Any split gives the same bits. Buffers as in matmul.h.
+// Columns and padding as in conv.h. w is ONNX order [channels * multiplier][kernel_h][kernel_w],
+// used as it is. For each channel the kernel copies the input rows that a stripe of panels needs
+// into scratch as zero-padded rows (one image per stride phase, so that every tap is a plain load),
+// then sums taps in row-major order. Any split gives the same bits. Buffers as in matmul.h.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,9 @@
 namespace colonnade::kernels {
 
 struct DepthwiseParams {
-  ConvShape shape;        // group == channels; out_channels == channels * multiplier.
+  ConvShape shape;  // group == channels; out_channels == channels * multiplier.
   const float* w;
-  const float* bias;      // [out_channels], or null.
+  const float* bias;  // [out_channels], or null.
   const float* x;
   float* y;
   int64_t x_panel_stride;

@@ -6,14 +6,13 @@ namespace colonnade::avx512 {
 namespace {
 
 #include "kernels/depthwise/depthwise_impl.inc"
-
 #include "kernels/depthwise/flat_avx512.inc"
 
 }  // namespace
 
 void depthwise_f32_64_avx512(const kernels::DepthwiseParams& p, int64_t panel_begin,
-                      int64_t panel_end, int64_t channel_begin, int64_t channel_end,
-                      void* scratch) {
+                             int64_t panel_end, int64_t channel_begin, int64_t channel_end,
+                             void* scratch) {
   if (fits_flat(p.shape)) {
     run_flat(p, panel_begin, panel_end, channel_begin, channel_end, scratch);
     run_epilogue(p, panel_begin, panel_end, channel_begin, channel_end);

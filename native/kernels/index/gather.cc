@@ -10,8 +10,8 @@ namespace colonnade::kernels {
 namespace {
 
 template <typename I>
-IndexFault gather_rows(const GatherParams& p, const std::byte* in, const I* indices,
-                       std::byte* out, int64_t begin, int64_t end) {
+IndexFault gather_rows(const GatherParams& p, const std::byte* in, const I* indices, std::byte* out,
+                       int64_t begin, int64_t end) {
   const auto bytes = static_cast<size_t>(p.row_bytes);
   for (int64_t row = begin; row < end; ++row) {
     const int64_t j = row % p.count;
@@ -50,12 +50,15 @@ IndexFault gather_element_items(const GatherElementsParams& p, const T* in, cons
   return fault;
 }
 
-// Any number as an index; one that int64 cannot hold, and NaN, becomes an index that is never valid.
+// Any number as an index; one that int64 cannot hold, and NaN, becomes an index that is never
+// valid.
 template <typename I>
 int64_t to_index(I value) {
   constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
   if constexpr (std::is_floating_point_v<I>) {
-    return value > static_cast<I>(-9e18) && value < static_cast<I>(9e18) ? static_cast<int64_t>(value) : kNever;
+    return value > static_cast<I>(-9e18) && value < static_cast<I>(9e18)
+               ? static_cast<int64_t>(value)
+               : kNever;
   } else {
     return std::in_range<int64_t>(value) ? static_cast<int64_t>(value) : kNever;
   }

@@ -1,7 +1,7 @@
 // Reading by index: gather along an axis, gather_elements, gather_nd, one_hot, where.
 //
-// Items are moved by size, never interpreted. Indices are int32 or int64; a negative one counts from
-// the end; one outside [-limit, limit) is a fault. Outputs must not overlap inputs.
+// Items are moved by size, never interpreted. Indices are int32 or int64; a negative one counts
+// from the end; one outside [-limit, limit) is a fault. Outputs must not overlap inputs.
 #pragma once
 
 #include <cstddef>

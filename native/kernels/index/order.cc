@@ -52,10 +52,11 @@ void arg_outer(const AxisShape& s, const T* in, int64_t* out) {
 }
 
 template <typename T>
-void arg_items(const ArgAxisParams& p, const std::byte* in, int64_t* out, int64_t begin, int64_t end) {
-  const auto run = p.is_min ? (p.is_last ? &arg_outer<T, true, true> : &arg_outer<T, true, false>)
-                            : (p.is_last ? &arg_outer<T, false, true>
-                                         : &arg_outer<T, false, false>);
+void arg_items(const ArgAxisParams& p, const std::byte* in, int64_t* out, int64_t begin,
+               int64_t end) {
+  const auto run = p.is_min
+                       ? (p.is_last ? &arg_outer<T, true, true> : &arg_outer<T, true, false>)
+                       : (p.is_last ? &arg_outer<T, false, true> : &arg_outer<T, false, false>);
   for (int64_t o = begin; o < end; ++o) {
     run(p.shape, reinterpret_cast<const T*>(in) + o * p.shape.dim * p.shape.inner,
         out + o * p.shape.inner);
@@ -119,8 +120,8 @@ void scan_items(const ScanParams& p, const std::byte* in, std::byte* out, int64_
 }  // namespace
 
 ArgFn find_arg(DType type) {
-  return visit_numeric(
-      type, [](auto tag) -> ArgFn { return &arg_items<typename decltype(tag)::type>; });
+  return visit_numeric(type,
+                       [](auto tag) -> ArgFn { return &arg_items<typename decltype(tag)::type>; });
 }
 
 TopKFn find_top_k(DType type) {

@@ -16,7 +16,8 @@ struct AxisShape {
   int64_t inner;
 };
 
-// out [outer, inner] = index of the largest (or smallest) element; the first of equals, or the last.
+// out [outer, inner] = index of the largest (or smallest) element; the first of equals, or the
+// last.
 struct ArgAxisParams {
   AxisShape shape;  // dim >= 1
   bool is_min;
@@ -24,10 +25,11 @@ struct ArgAxisParams {
 };
 
 // Makes outer [begin, end).
-using ArgFn = void (*)(const ArgAxisParams& params, const std::byte* in, int64_t* out, int64_t begin,
-                       int64_t end);
+using ArgFn = void (*)(const ArgAxisParams& params, const std::byte* in, int64_t* out,
+                       int64_t begin, int64_t end);
 
-// The k largest (or smallest) elements in order; of equals the one with the lower index comes first.
+// The k largest (or smallest) elements in order; of equals the one with the lower index comes
+// first.
 struct TopKParams {
   AxisShape shape;
   int64_t k;  // 0 <= k <= dim

@@ -41,9 +41,8 @@ IndexFault scatter_element_items(const ScatterElementsParams& p, const I* indice
 
 template <Reduction R>
 ReduceIntoFn find_typed(DType type) {
-  return visit_numeric(type, [](auto tag) -> ReduceIntoFn {
-    return &reduce_into<typename decltype(tag)::type, R>;
-  });
+  return visit_numeric(
+      type, [](auto tag) -> ReduceIntoFn { return &reduce_into<typename decltype(tag)::type, R>; });
 }
 
 }  // namespace

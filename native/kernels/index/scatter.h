@@ -1,4 +1,5 @@
-// Writing by index: scatter_elements and scatter_nd, with a reduction. `out` already holds the data.
+// Writing by index: scatter_elements and scatter_nd, with a reduction. `out` already holds the
+// data.
 //
 // Updates are applied in order, so that the last of equal indices wins and sums have one order.
 // Integer sums and products wrap. The caller runs these on one thread.

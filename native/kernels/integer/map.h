@@ -29,7 +29,7 @@ enum class BinaryOp : int32_t {
   bit_xor = 13,
   shift_left = 14,   // By a negative amount, or the width or more: 0.
   shift_right = 15,  // Arithmetic; then 0, or -1 where a is negative.
-  pow = 16,  // The exponent may have another type.
+  pow = 16,          // The exponent may have another type.
 };
 
 enum class UnaryOp : int32_t {

@@ -15,9 +15,8 @@ constexpr int64_t kInnerBlock = 256;  // Accumulators of the kept inner axis: 2 
 
 // A reduction is: Acc, start(), step(acc, element), join(acc, acc), finish(acc, count) -> T.
 template <typename T>
-using Wide = std::conditional_t<
-    std::is_floating_point_v<T>, T,
-    std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>;
+using Wide = std::conditional_t<std::is_floating_point_v<T>, T,
+                                std::conditional_t<std::is_signed_v<T>, int64_t, uint64_t>>;
 
 // Roots and logarithms of integers go through double.
 template <typename T>

@@ -4,10 +4,10 @@
 
 namespace colonnade {
 
-#define POOL_ROW(name, space, isa, lanes)                                                       \
-  namespace space {                                                                             \
-  void name##_window(const kernels::PoolParams&, int64_t begin, int64_t end, float* scratch);   \
-  void name##_global(const kernels::GlobalPoolParams&, int64_t begin, int64_t end);             \
+#define POOL_ROW(name, space, isa, lanes)                                                     \
+  namespace space {                                                                           \
+  void name##_window(const kernels::PoolParams&, int64_t begin, int64_t end, float* scratch); \
+  void name##_global(const kernels::GlobalPoolParams&, int64_t begin, int64_t end);           \
   }
 #include "kernels/pool/kernels.inc"
 #undef POOL_ROW

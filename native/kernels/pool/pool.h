@@ -1,13 +1,14 @@
 // Max and average pooling on column panels, windowed and over whole samples.
 //
-// Columns as in conv.h: l = (n * h + i) * w + j. A window's positions outside the image are skipped by
-// max; average divides by the positions inside the image, or with `count_padding` by those inside the
-// padded image (its extent is pad_top + in_h + pad_bottom). Max gives NaN for any NaN in the window.
+// Columns as in conv.h: l = (n * h + i) * w + j. A window's positions outside the image are skipped
+// by max; average divides by the positions inside the image, or with `count_padding` by those
+// inside the padded image (its extent is pad_top + in_h + pad_bottom). Max gives NaN for any NaN in
+// the window.
 //
-// pool_window: unit = one channel of one image; the padded channel is unpacked into scratch, pooled,
-// and scattered into the output's panels.
-// pool_global: y[n, f] = mean, max or sum over the `inner` columns of sample n, y row-major
-// [batch][features]. A unit is one (n, f). Sums run in one fixed order.
+// pool_window: unit = one channel of one image; the padded channel is unpacked into scratch,
+// pooled, and scattered into the output's panels. pool_global: y[n, f] = mean, max or sum over the
+// `inner` columns of sample n, y row-major [batch][features]. A unit is one (n, f). Sums run in one
+// fixed order.
 #pragma once
 
 #include <cstdint>

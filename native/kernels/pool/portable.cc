@@ -9,11 +9,13 @@ namespace {
 
 }  // namespace
 
-void pool_f32_16_portable_window(const kernels::PoolParams& params, int64_t begin, int64_t end, float* scratch) {
+void pool_f32_16_portable_window(const kernels::PoolParams& params, int64_t begin, int64_t end,
+                                 float* scratch) {
   run_window(params, begin, end, scratch);
 }
 
-void pool_f32_16_portable_global(const kernels::GlobalPoolParams& params, int64_t begin, int64_t end) {
+void pool_f32_16_portable_global(const kernels::GlobalPoolParams& params, int64_t begin,
+                                 int64_t end) {
   run_global(params, begin, end);
 }
 

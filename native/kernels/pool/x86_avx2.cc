@@ -9,7 +9,8 @@ namespace {
 
 }  // namespace
 
-void pool_f32_16_avx2_window(const kernels::PoolParams& params, int64_t begin, int64_t end, float* scratch) {
+void pool_f32_16_avx2_window(const kernels::PoolParams& params, int64_t begin, int64_t end,
+                             float* scratch) {
   run_window(params, begin, end, scratch);
 }
 

@@ -6,8 +6,8 @@
 namespace colonnade::kernels {
 namespace {
 
-constexpr int64_t kChunk = 4096;    // Elements of a unit of form runs.
-constexpr int64_t kTileRows = 16;   // Rows of a unit of form tiles: one cache line of 4-byte items.
+constexpr int64_t kChunk = 4096;   // Elements of a unit of form runs.
+constexpr int64_t kTileRows = 16;  // Rows of a unit of form tiles: one cache line of 4-byte items.
 constexpr int64_t kMinTileCols = 4;  // Below this a tile is slower than runs.
 
 // Row-major stride of each axis of the output.
