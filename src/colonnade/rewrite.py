@@ -1,10 +1,10 @@
 """Rewrite rules and custom operators: the public names for extending the compiler.
 
-    from colonnade import rewrite as rw
+from colonnade import rewrite as rw
 
-    x = rw.var("x")
-    rule = rw.RewriteRule("fuse_double", (rw.op("Add", x, x),), double)
-    engine = colonnade.compile(model, rules=[rule])
+x = rw.var("x")
+rule = rw.RewriteRule("fuse_double", (rw.op("Add", x, x),), double)
+engine = colonnade.compile(model, rules=[rule])
 """
 
 from colonnade.engine.custom import CustomOp

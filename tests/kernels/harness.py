@@ -11,8 +11,8 @@ from colonnade import _core
 from colonnade.planner.plan import (
     Buffer,
     Call,
-    Param,
     ParallelFor,
+    Param,
     Plan,
     Seq,
     Space,

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from kernels.harness import each_isa, empty_panels, from_panels, lanes_of, run_call, to_panels
 from tolerance import tolerance
 

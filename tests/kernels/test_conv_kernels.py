@@ -7,10 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from kernels.harness import columns_of, each_isa, empty_panels, from_panels, lanes_of, run_call, to_panels
-from tolerance import tolerance
 
 from colonnade import _core
+from kernels.harness import (
+    columns_of,
+    each_isa,
+    empty_panels,
+    from_panels,
+    lanes_of,
+    run_call,
+    to_panels,
+)
+from tolerance import tolerance
 
 NO_EPILOGUE = ((), ())
 

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from kernels.harness import each_isa, empty_panels, from_panels, lanes_of, run_call, to_panels
-from tolerance import tolerance
 
 from colonnade import _core
 from colonnade.ir import Instruction, Program
 from colonnade.planner.lower.program import encode_program
+from kernels.harness import each_isa, empty_panels, from_panels, lanes_of, run_call, to_panels
+from tolerance import tolerance
 
 NO_EPILOGUE = ((), ())
 

@@ -6,7 +6,16 @@ import math
 
 import numpy as np
 import pytest
-from kernels.harness import columns_of, each_isa, empty_panels, from_panels, lanes_of, run_call, to_panels
+
+from kernels.harness import (
+    columns_of,
+    each_isa,
+    empty_panels,
+    from_panels,
+    lanes_of,
+    run_call,
+    to_panels,
+)
 from tolerance import tolerance
 
 CASES = [

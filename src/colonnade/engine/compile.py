@@ -57,9 +57,7 @@ def compile(  # the public name, as in torch.compile
     is_reference = isinstance(runtime, str) and runtime == "reference"
     pool = _core.Runtime(threads or knobs.threads() or 0) if isinstance(runtime, str) else runtime
     loader = Loader(source, pool, fallback, tuple(rules), tuple(custom_ops), is_reference)
-    engine = Engine(
-        graph, loader.target, loader.load, lambda: loader.constants.nbytes, loader.save
-    )
+    engine = Engine(graph, loader.target, loader.load, lambda: loader.constants.nbytes, loader.save)
     if shapes is not None:
         engine.prepare(shapes)
     elif _is_static(graph):

@@ -45,9 +45,7 @@ class FallbackStep:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.names = names
         try:
-            self._session = ort.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime, which would run it, refuses it: {_first_line(error)}",

@@ -84,7 +84,9 @@ class Loader:
 
     def save(self, path: str | os.PathLike[str], programs: list[LoadedProgram]) -> None:
         """Write the programs to a `.colonnade` file."""
-        save_plan(path, self._source.signature, programs, plan_identity(self.target), _fallback_model)
+        save_plan(
+            path, self._source.signature, programs, plan_identity(self.target), _fallback_model
+        )
 
     def _load_region(self, program: Program, region: Region) -> Step:
         if isinstance(region, NativeRegion):
@@ -142,9 +144,7 @@ def cpu_model() -> str:
 def make_target(runtime: Any) -> Target:
     """The machine to plan for: the runtime's caches and threads, the best allowed ISA."""
     isa = _core.best_isa(knobs.max_isa() or "")
-    return Target(
-        isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes
-    )
+    return Target(isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes)
 
 
 def optimise(
@@ -154,8 +154,8 @@ def optimise(
     custom_ops: Mapping[tuple[str, str], CustomOp] = MappingProxyType({}),
 ) -> tuple[Graph, list[PassRecord]]:
     """The graph for these input shapes, after every pass, and what each pass did."""
-    from colonnade.onnx.expand import expand_node
     from colonnade.onnx.contrib_types import infer_any_node
+    from colonnade.onnx.expand import expand_node
     from colonnade.reference import evaluate
 
     infer = infer_with(custom_ops, infer_any_node)

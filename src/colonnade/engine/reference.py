@@ -18,7 +18,9 @@ class ReferenceStep:
         missing = [node for node in graph.nodes if not has_reference(node)]
         if missing:
             raise ModelError(
-                'runtime="reference" has no semantics for it', node=missing[0].name, op=missing[0].op
+                'runtime="reference" has no semantics for it',
+                node=missing[0].name,
+                op=missing[0].op,
             )
         self._graph = graph
 

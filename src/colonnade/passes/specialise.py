@@ -28,9 +28,7 @@ MAX_HEAVY_BYTES = 1 << 20
 MAX_VALUE_ELEMENTS = 1024
 """Constants up to this size are shown to shape inference."""
 
-ExpandFn = Callable[
-    [Node, Mapping[str, TensorType], Mapping[str, np.ndarray]], Sequence[Node]
-]
+ExpandFn = Callable[[Node, Mapping[str, TensorType], Mapping[str, np.ndarray]], Sequence[Node]]
 """(node, types of values, constants) -> simpler nodes that make the same outputs; none
 when the node is to stay."""
 

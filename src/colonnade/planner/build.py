@@ -110,9 +110,7 @@ def build_program(
     return Program(graph, tuple(regions), tuple(records))
 
 
-def _kind(
-    node: Node, graph: Graph, target: Target, custom_ops: frozenset[tuple[str, str]]
-) -> Kind:
+def _kind(node: Node, graph: Graph, target: Target, custom_ops: frozenset[tuple[str, str]]) -> Kind:
     """A first decision, without knowing layouts."""
     if (node.domain, node.op) in custom_ops:
         return Kind.CUSTOM
@@ -332,9 +330,7 @@ class _PlanBuilder:
         for storage, begin in first.items():
             if storage in self._buffer_of or self._selection.storages[storage].origin != "arena":
                 continue
-            lives.append(
-                Lifetime(self._selection.storages[storage].nbytes, begin, last[storage])
-            )
+            lives.append(Lifetime(self._selection.storages[storage].nbytes, begin, last[storage]))
             owners.append(("storage", storage))
         offsets, self.arena_bytes = place_buffers(lives)
         self.peak_bytes = peak_live_bytes(lives)

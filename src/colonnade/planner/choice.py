@@ -120,21 +120,28 @@ class View(Protocol):
     @property
     def graph(self) -> Graph:
         """The graph, with static shapes on every natively planned value."""
+
     @property
     def panel(self) -> int:
         """Lanes of a panel (NB) on this instruction set."""
+
     @property
     def isa(self) -> str:
         """portable, avx2, avx512 or avx512_vnni."""
+
     @property
     def threads(self) -> int:
         """Threads of the runtime."""
+
     def layout(self, value: str) -> Layout:
         """The layout in which a value was made (ROWS for inputs and constants)."""
+
     def shape(self, value: str) -> tuple[int, ...]:
         """Static shape of a value."""
+
     def dtype(self, value: str) -> DType:
         """Element type of a value."""
+
     def constant(self, value: str) -> np.ndarray | None:
         """The value's array when it is a compile-time constant."""
 

@@ -215,9 +215,7 @@ class Selector:
                 operands.append(storage)
             else:
                 operands.append(None if isinstance(operand, Absent) else operand)
-        self.selection.calls.append(
-            Selected(choice, tuple(operands), frozenset(writes), label, op)
-        )
+        self.selection.calls.append(Selected(choice, tuple(operands), frozenset(writes), label, op))
 
     def _convert(self, value: str, source: Layout, target: Layout) -> None:
         choice = conversion(value, self.view.shape(value), source, target)
@@ -270,6 +268,4 @@ def conversion(value: str, shape: tuple[int, ...], source: Layout, target: Layou
     assert axis is not None
     params = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
     kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
-    return Choice(
-        kernel, (In(value, source), Out(value, target)), params, owns_columns=True
-    )
+    return Choice(kernel, (In(value, source), Out(value, target)), params, owns_columns=True)

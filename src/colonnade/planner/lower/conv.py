@@ -144,9 +144,7 @@ def _choose(
         group = shape[-1]
         tiles = group * -(-(out_channels // group) // tile)
         kernel = "conv_transpose" if transposed else "conv"
-        blocks = choose_packing_blocks(
-            batch * out_h * out_w, view.panel, tiles, view.threads
-        )
+        blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
         head = (row, *shape, blocks)
         packed = Const(
             (node.inputs[1], kernel, row),
@@ -179,9 +177,7 @@ def _is_pointwise(shape: ConvShape) -> bool:
 def _flat(value: str, array: np.ndarray | None) -> Const:
     assert array is not None
     flat = array
-    return Const(
-        (value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32)
-    )
+    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {

@@ -165,9 +165,7 @@ def _bias(bias: str, view: View) -> Operand:
     array = view.constant(bias)
     assert array is not None
     flat = array
-    return Const(
-        (bias, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32)
-    )
+    return Const((bias, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 def _lower_general(node: Node, view: View) -> Choice | str:

@@ -60,9 +60,7 @@ def _feature_values(value: str, view: View) -> Operand:
     if array is None:
         return In(value)
     flat = array
-    return Const(
-        (value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32)
-    )
+    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 def lower_group_norm(node: Node, view: View) -> Choice | str:

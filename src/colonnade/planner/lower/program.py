@@ -49,8 +49,7 @@ def lower_program(
 def _on_rows(program: Program, inputs: Sequence[str], output: str, view: View) -> Choice | str:
     shape = view.shape(output)
     walked = [
-        _Walked(_rows_operand(value, view), broadcast(view.shape(value), shape))
-        for value in inputs
+        _Walked(_rows_operand(value, view), broadcast(view.shape(value), shape)) for value in inputs
     ]
     in_place = _in_place(inputs, [w.strides == row_major(shape) for w in walked], view)
     return _choice(program, shape, walked, _Walked(Out(output), row_major(shape)), in_place, 0)
@@ -97,7 +96,9 @@ def columns_operand(
     if math.prod(own) == 1:
         return _Walked(_rows_operand(value, view), (0, 0, 0))
     if padded == shape:
-        return _Walked(_panels(value, own, axis - len(shape) + len(own), view), _full(features, lanes))
+        return _Walked(
+            _panels(value, own, axis - len(shape) + len(own), view), _full(features, lanes)
+        )
     others_one = all(dim == 1 for i, dim in enumerate(padded) if i != axis)
     if others_one and padded[axis] == features:
         return _Walked(_rows_operand(value, view), (0, 1, 0))
