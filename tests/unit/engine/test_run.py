@@ -10,6 +10,7 @@ import pytest
 
 import colonnade
 from colonnade.engine.engine import PROGRAMS_MAX
+from colonnade.engine.program import NativeStep
 from tolerance import tolerance
 from unit.engine.models import image_model, make_model, mixed_model, text_inputs, text_model
 
@@ -22,6 +23,8 @@ MODELS = [
 LONGEST_SUM = 20 * 9 * 2 + 20 + 13 * 11
 """Products that one number of the models is a sum of."""
 WARM_RUNS = 50
+PACKED_BYTES = 32 * 32 * 4
+"""The smallest weights of a product in `text_model`."""
 
 Feeds = dict[str, np.ndarray]
 
@@ -92,6 +95,18 @@ def test_shapes_unused_for_longest_are_forgotten_and_come_back() -> None:
         x = np.full(size, 0.5, np.float32)
         np.testing.assert_array_equal(engine.run([x])["y"], engine.run([x])["y"])
     assert engine.run([np.zeros(1, np.float32)])["y"].tolist() == [0.0]
+
+
+def test_shapes_share_packed_weights() -> None:
+    engine = colonnade.compile(text_model(), threads=1)
+    used = []
+    for length in (3, 4):
+        feeds = text_inputs(1, length)
+        (step,) = engine.prepare({name: array.shape for name, array in feeds.items()}).steps
+        assert isinstance(step, NativeStep)
+        used.append({id(array) for array in step.parts.constants if array.nbytes >= PACKED_BYTES})
+    assert used[0] == used[1]
+    assert len(used[0]) >= 3
 
 
 def test_shapes_given_at_compile_time_are_planned_at_once() -> None:
