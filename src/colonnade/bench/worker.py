@@ -38,7 +38,9 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import struct
+import tempfile
 import threading
 import time
 import traceback
@@ -269,7 +271,7 @@ class DeepSparse:
     def describe(self) -> List[Dict[str, Any]]:
         """Inputs as declared, by the onnx package that DeepSparse needs anyway."""
         onnx = importlib.import_module("onnx")
-        graph = onnx.load(self._model, load_external_data=False).graph
+        graph = self._graph()
         weights = {tensor.name for tensor in graph.initializer}
         return [
             _info(
@@ -282,17 +284,42 @@ class DeepSparse:
         ]
 
     def prepare(self, shapes: Dict[str, List[int]]) -> Dict[str, Any]:
-        """Compile for these shapes."""
+        """Compile for these shapes, from a copy: DeepSparse writes them into its file."""
         self._names = [info["name"] for info in self.describe()]
+        with tempfile.TemporaryDirectory(prefix="colonnade-") as folder:
+            self._compile(self._copy_model(Path(folder)), shapes)
+        return {"isa": None, "outputs": list(self._engine.output_names)}
+
+    def _compile(self, model: Path, shapes: Dict[str, List[int]]) -> None:
         self._engine = self._module.Engine(
-            self._model,
+            str(model),
             batch_size=None,
             num_cores=self._threads,
             num_streams=self.streams if self.streams > 1 else None,
             scheduler=self._module.Scheduler.multi_stream if self.streams > 1 else None,
             input_shapes=[list(shapes[name]) for name in self._names],
         )
-        return {"isa": None, "outputs": list(self._engine.output_names)}
+
+    def _copy_model(self, folder: Path) -> Path:
+        """A copy of the model with the weights that it keeps in files beside it."""
+        model = Path(self._model)
+        places = {
+            entry.value
+            for tensor in self._graph().initializer
+            for entry in tensor.external_data
+            if entry.key == "location"
+        }
+        for place in [model.name, *sorted(places)]:
+            copy = folder / place
+            if folder.resolve() not in copy.resolve().parents:
+                raise ValueError(f"external data outside the model's folder: {place}")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(model.parent / place), str(copy))
+        return folder / model.name
+
+    def _graph(self) -> Any:
+        onnx = importlib.import_module("onnx")
+        return onnx.load(self._model, load_external_data=False).graph
 
     def runner(self, feeds: Arrays) -> Runner:
         """One run."""
