@@ -56,8 +56,8 @@ def _node_rows(nodes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         share = 100 * node["bytes"] / largest
         yield (
             f"<tr class={html.escape(node['runtime'])}><td data-key={number}>{number}</td>"
-            f"<td class=name>{name}</td><td>{op}</td><td>{runtime}</td><td>{kernel}</td>"
-            f"<td>{layout}</td><td class=bytes data-key={node['bytes']} "
+            f"<td class=name>{name.replace('/', '/<wbr>')}</td>"
+            f"<td>{op}</td><td>{runtime}</td><td>{kernel}</td><td class=layout>{layout}</td><td class=bytes data-key={node['bytes']} "
             f'style="--share:{share:.1f}%">{_size(node["bytes"])}</td><td>{why}{notes}</td></tr>'
         )
 

@@ -49,7 +49,7 @@ def lower_epilogue(
     words: tuple[Param, ...] = ()
     if rest.instructions:
         words = encode_program(_renumber(rest, [0, *(i + 1 for i in left)]))
-    what = str(program)
+    what = str(program) if program.instructions else ""
     return EpilogueChoice(
         In(extras[residual], layout) if residual is not None else Absent(),
         lo, hi,
@@ -83,9 +83,7 @@ def _operand(value: str, kind: int | str, layout: Layout, view: View) -> Operand
     if array is None:
         return In(value, layout) if kind == PANELS else In(value)
     flat = array
-    return Const(
-        (value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32)
-    )
+    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 def _take_residual(program: Program, kinds: Sequence[int | str]) -> tuple[int | None, Program]:
