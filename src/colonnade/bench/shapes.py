@@ -140,7 +140,7 @@ def _check_fits(spec: InputSpec, shape: tuple[int, ...]) -> None:
         size == dim for size, dim in zip(shape, declared, strict=True) if isinstance(dim, int)
     )
     if not fits:
-        raise InputError(f"shape {list(shape)} does not fit input {_declared([spec])}")
+        raise InputError(f"shape {list(shape)} does not fit input {_text(spec)}")
 
 
 def _batch_symbol(specs: Sequence[InputSpec]) -> str | None:
@@ -227,8 +227,9 @@ def _batch_size(
 
 
 def _declared(specs: Sequence[InputSpec]) -> str:
-    texts = []
-    for spec in specs:
-        dims = "?" if spec.shape is None else ", ".join(str(dim or "?") for dim in spec.shape)
-        texts.append(f"{spec.name} {spec.dtype} [{dims}]")
-    return "the model's inputs: " + "; ".join(texts)
+    return "the model's inputs: " + "; ".join(map(_text, specs))
+
+
+def _text(spec: InputSpec) -> str:
+    dims = "?" if spec.shape is None else ", ".join(str(dim or "?") for dim in spec.shape)
+    return f"{spec.name} {spec.dtype} [{dims}]"

@@ -25,7 +25,7 @@ from colonnade.bench.report import (
 from colonnade.bench.trace import to_trace_events
 from colonnade.cli.console import Console, mib, plain_data
 from colonnade.cli.exits import ExitCode, reported_errors
-from colonnade.cli.model import InputOptions, make_inputs
+from colonnade.cli.model import InputOptions, make_inputs, verify_folder
 from colonnade.cli.options import (
     BatchOption,
     DebugOption,
@@ -147,6 +147,9 @@ def benchmark(
             raise InputError(f"--trace: only {OWN} traces its nodes, not {engines[0]}")
         if thread_pinning != "core":
             console.note(f"-pin {thread_pinning} has no effect: threads are pinned to cores")
+        files = OutputFiles(export_path, csv_path, plot_path, trace_path)
+        for target in (files.json, files.csv, files.plot, files.trace):
+            verify_folder(target)
         granted = threads or knobs.threads() or colonnade.Runtime(0).threads
         workload = Workload(
             model=model,
@@ -161,7 +164,6 @@ def benchmark(
         )
         with console.progress() as progress:
             found = compare_engines(workload, lambda specs: _make_feed(specs, options), progress)
-        files = OutputFiles(export_path, csv_path, plot_path, trace_path)
         _show(console, found, scenario)
         _write_files(found, scenario, files)
         if not found.is_agreed:

@@ -16,6 +16,7 @@ from colonnade.cli.model import (
     input_specs,
     is_saved_plan,
     open_engine,
+    verify_folder,
 )
 from colonnade.cli.options import (
     DebugOption,
@@ -65,6 +66,7 @@ def compile_command(
         target = output or model.with_suffix(SUFFIX)
         if target.resolve() == model.resolve():
             raise InputError(f"{target}: the plan would replace the model")
+        verify_folder(target)
         start = time.perf_counter()
         saved: list[dict[str, list[int]]] = []
         notes: list[str] = []

@@ -11,7 +11,14 @@ import typer
 from colonnade.cli.console import Console, mib
 from colonnade.cli.exits import reported_errors
 from colonnade.cli.explain_page import render_page
-from colonnade.cli.model import InputOptions, choose_shapes, input_specs, is_saved_plan, open_engine
+from colonnade.cli.model import (
+    InputOptions,
+    choose_shapes,
+    input_specs,
+    is_saved_plan,
+    open_engine,
+    verify_folder,
+)
 from colonnade.cli.options import (
     BatchOption,
     DebugOption,
@@ -50,6 +57,7 @@ def explain(
     console = Console(json_output, quiet)
     options = InputOptions((), shape or (), input_shapes, batch_size, sequence_length)
     with reported_errors(console, debug=debug):
+        verify_folder(html)
         with console.progress() as progress:
             progress("compiling", None)
             engine = open_engine(model, threads, fallback)
@@ -60,6 +68,7 @@ def explain(
             console.note(note)
         if html is not None:
             html.write_text(render_page(found, model.name), encoding="utf-8")
+            console.note(f"page written to {html}")
         _show(console, found, model.name, show_passes=show_passes)
 
 

@@ -18,7 +18,7 @@ from colonnade.bench.shapes import (
     resolve_shapes,
     split_shape_options,
 )
-from colonnade.errors import InputError
+from colonnade.errors import InputError, ModelError
 
 PLAN_MAGIC = b"COLONNAD"
 
@@ -50,15 +50,26 @@ def open_engine(
     """Compile an ONNX file, or load a saved plan. Raises InputError when there is no such file."""
     if is_saved_plan(path):
         return colonnade.load(path, threads=threads)
-    return colonnade.compile(path, threads=threads, fallback=fallback)
+    try:
+        return colonnade.compile(path, threads=threads, fallback=fallback)
+    except ModelError as error:
+        if error.node is None:  # a fault of the whole file
+            error.reason = f"{path}: {error.reason}"
+        raise
 
 
 def is_saved_plan(path: Path) -> bool:
     """Whether the file starts as a `.colonnade` file does."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: " + ("not a file" if path.exists() else "no such file"))
     with path.open("rb") as file:
         return file.read(len(PLAN_MAGIC)) == PLAN_MAGIC
+
+
+def verify_folder(target: Path | None) -> None:
+    """Refuse an output file whose folder is not there, before the work and not after it."""
+    if target is not None and not target.parent.is_dir():
+        raise InputError(f"{target}: no such folder")
 
 
 def input_specs(engine: colonnade.Engine, *, is_plan: bool) -> list[InputSpec]:

@@ -12,7 +12,14 @@ import typer
 
 from colonnade.cli.console import Console
 from colonnade.cli.exits import reported_errors
-from colonnade.cli.model import InputOptions, input_specs, is_saved_plan, make_inputs, open_engine
+from colonnade.cli.model import (
+    InputOptions,
+    input_specs,
+    is_saved_plan,
+    make_inputs,
+    open_engine,
+    verify_folder,
+)
 from colonnade.cli.options import (
     BatchOption,
     DebugOption,
@@ -61,6 +68,7 @@ def run(
     with reported_errors(console, debug=debug):
         if output is not None and output.suffix != ".npz":
             raise InputError(f"{output}: outputs are written as .npz")
+        verify_folder(output)
         with console.progress() as progress:
             progress("compiling", None)
             engine = open_engine(model, threads, fallback)

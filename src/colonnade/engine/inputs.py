@@ -66,7 +66,7 @@ def _check_array(
     expected = graph.dtype(name)
     if DType.from_numpy(array.dtype) is not expected:
         raise InputError(
-            f"input {name!r}: element type {array.dtype}, expected {expected.value}; "
+            f"input {name!r}: element type {array.dtype}, expected {expected.numpy}; "
             "convert it with astype()"
         )
     _check_shape(graph, name, array.shape, symbols)
