@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import secrets
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -119,9 +119,10 @@ def _write(path: Path, header: dict[str, Any], arrays: Sequence[np.ndarray]) -> 
     """Temporary file beside the target, fsync, rename."""
     header["sections"] = _place_sections(arrays)
     raw = json.dumps(header).encode()
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent or Path(), suffix=".tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    file = temporary.open("xb")  # not mkstemp: the plan gets the mode that other files get
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with file:
             file.write(_PREFIX.pack(MAGIC, len(raw), zlib.crc32(raw)))
             file.write(raw)
             base = _aligned(file.tell())
@@ -131,9 +132,9 @@ def _write(path: Path, header: dict[str, Any], arrays: Sequence[np.ndarray]) -> 
             file.truncate(base + _end_of(header["sections"]))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
 
 
@@ -232,9 +233,7 @@ def _section(
 def _graph_from_json(header: Mapping[str, Any]) -> Graph:
     values = [*header["inputs"], *header["outputs"]]
     types = {
-        v["name"]: TensorType(
-            DType(v["dtype"]), None if v["shape"] is None else tuple(v["shape"])
-        )
+        v["name"]: TensorType(DType(v["dtype"]), None if v["shape"] is None else tuple(v["shape"]))
         for v in values
     }
     names = [tuple(v["name"] for v in header[key]) for key in ("inputs", "outputs")]
