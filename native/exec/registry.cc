@@ -14,6 +14,7 @@ namespace colonnade::exec {
   X(reduce)                      \
   X(attention)                   \
   X(pool)                        \
+  X(rnn)                         \
   X(shape)                       \
   X(index)                       \
   X(integer)

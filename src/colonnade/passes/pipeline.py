@@ -26,6 +26,7 @@ from colonnade.passes.fuse_norm import (
 )
 from colonnade.passes.fuse_pad import fuse_pad
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
+from colonnade.passes.split_recurrent import split_recurrent
 
 PASSES = (
     fuse_attention,  # softmax(scale Q K^T + mask) V -> Attention
@@ -40,6 +41,7 @@ PASSES = (
     fuse_silu,  # x * sigmoid(x) -> one opcode
     fuse_hardswish,  # x * hardsigmoid(x) -> one opcode
     fuse_pad,  # zero padding into the convolution
+    split_recurrent,  # LSTM, GRU, RNN -> one product over all steps + Recurrent
     fold_batch_norm,  # into the convolution's weights, or Mul + Add
     fuse_linear,  # MatMul / Gemm with constant weights + bias -> Linear
     fuse_skip_norm,  # LayerNorm(x + residual)

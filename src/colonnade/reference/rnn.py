@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -221,7 +221,35 @@ def _lstm_step(
     return o * last(cell), cell
 
 
+def _recurrent(
+    node: Node,
+    gates: np.ndarray,
+    r: np.ndarray,
+    hidden_bias: np.ndarray | None = None,
+    peepholes: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
+    h0: np.ndarray | None = None,
+    c0: np.ndarray | None = None,
+) -> Outputs:
+    """colonnade.Recurrent: the layer whose input is the gates' share already."""
+    kind = str_attr(node, "kind", "LSTM")
+    directions, hidden, rows = r.shape
+    w = np.eye(directions * rows).reshape(directions, rows, -1)
+    b = np.zeros((directions, 2 * rows))
+    if hidden_bias is not None:
+        b[:, -hidden:] = hidden_bias
+    activation = str_attr(node, "activation", "tanh")
+    attrs = dict(node.attrs)
+    if kind == "RNN":
+        attrs["activations"] = (activation,) * directions
+    layer = replace(node, attrs=attrs)
+    states = (h0, c0, peepholes) if kind == "LSTM" else (h0,)
+    made: Outputs = OPS["", kind](layer, gates, w, np.swapaxes(r, 1, 2), b, lengths, *states)
+    return made
+
+
 OPS: Operations = {
+    ("colonnade", "Recurrent"): _recurrent,
     ("", "RNN"): _layer(_rnn_step, 1, 1, ("Tanh",)),
     ("", "GRU"): _layer(_gru_step, 3, 1, ("Sigmoid", "Tanh")),
     ("", "LSTM"): _layer(_lstm_step, 4, 2, ("Sigmoid", "Tanh", "Tanh")),

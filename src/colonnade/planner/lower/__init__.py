@@ -17,6 +17,7 @@ _FAMILIES = (
     "softmax",
     "attention",
     "pool",
+    "rnn",
     "shape",
     "index",
     "integer",
