@@ -15,7 +15,7 @@ from colonnade.ir import Graph, format_graph, verify_graph
 from colonnade.passes.pipeline import PASSES
 from colonnade.passes.runner import run_passes
 from colonnade.reference import run_graph
-from golden import activations, attention, contrib, elementwise, norms, products
+from golden import activations, attention, contrib, elementwise, norms, products, recurrent
 from golden.builder import Case, build_graph, build_model, make_feeds
 from tolerance import tolerance
 
@@ -27,6 +27,7 @@ CASES: tuple[Case, ...] = (
     *elementwise.CASES,
     *norms.CASES,
     *products.CASES,
+    *recurrent.CASES,
 )
 ROUNDINGS = 64
 """The longest sum of the cases; a fused form rounds it in another order."""
