@@ -254,8 +254,9 @@ void check_all_columns(const kernels::MatmulRow& row) {
   int variant = 0;
   for (const int64_t m : {int64_t{1}, r - 1, r, r + 1, 4 * r - 2, 5 * r + 3}) {
     for (const int64_t k : {0, 1, 2, 17, 64}) {
-      for (const int64_t l : {int64_t{1}, vector, vector + 1, 3 * vector, lanes - 1, lanes,
-                              lanes + 1, 2 * lanes + vector}) {
+      for (const int64_t l :
+           {int64_t{1}, vector, vector + 1, vector + 2, 3 * vector + 1, 3 * vector + 2, 3 * vector,
+            lanes - 1, lanes, lanes + 1, 2 * lanes + vector}) {
         check_columns(row, m, k, l, variant++ % 8);
       }
     }
