@@ -140,7 +140,7 @@ def _check_fits(spec: InputSpec, shape: tuple[int, ...]) -> None:
         size == dim for size, dim in zip(shape, declared, strict=True) if isinstance(dim, int)
     )
     if not fits:
-        raise InputError(f"shape {list(shape)} does not fit input {_text(spec)}")
+        raise InputError(f"shape {list(shape)} does not fit the declared {_text(spec)}")
 
 
 def _batch_symbol(specs: Sequence[InputSpec]) -> str | None:

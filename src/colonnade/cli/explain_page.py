@@ -57,7 +57,8 @@ def _node_rows(nodes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         yield (
             f"<tr class={html.escape(node['runtime'])}><td data-key={number}>{number}</td>"
             f"<td class=name>{name.replace('/', '/<wbr>')}</td>"
-            f"<td>{op}</td><td>{runtime}</td><td>{kernel}</td><td class=layout>{layout}</td><td class=bytes data-key={node['bytes']} "
+            f"<td>{op}</td><td>{runtime}</td><td>{kernel}</td><td class=layout>{layout}</td>"
+            f"<td class=bytes data-key={node['bytes']} "
             f'style="--share:{share:.1f}%">{_size(node["bytes"])}</td><td>{why}{notes}</td></tr>'
         )
 

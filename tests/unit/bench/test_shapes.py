@@ -104,7 +104,7 @@ def test_free_sides_of_an_image_and_other_free_dimensions() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 224), (1, 4, 224, 224)])
 def test_a_shape_that_does_not_fit_the_declaration(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"does not fit input input float32 \[batch, 3"):
+    with pytest.raises(InputError, match=r"does not fit the declared input float32 \[batch, 3"):
         resolve_shapes(IMAGE, ShapeRequest(by_name={"input": shape}))
 
 
