@@ -76,7 +76,9 @@ def _load_light(case: Any) -> Case:
     path = Path(onnx.__file__).parent.parent / case.url
     model = onnx.load(path)
     output = numpy_helper.to_array(onnx.load_tensor(path.with_name(f"{path.stem}_output_0.pb")))
-    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    (given,) = (value for value in model.graph.input if value.name not in weights)
+    shape = [d.dim_value for d in given.type.tensor_type.shape.dim]
     size = int(np.prod(shape))
     made = (np.arange(size).reshape(shape) / size).astype(np.float32)
     return Case(case.name, model, [([made], [output])], case.rtol, case.atol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from colonnade.passes.adopt_attention import adopt_attention
 from colonnade.passes.adopt_contrib import adopt_contrib
+from colonnade.passes.decompose import decompose
 from colonnade.passes.fold_batch_norm import fold_batch_norm
 from colonnade.passes.fuse_activations import (
     fuse_gelu,
@@ -44,6 +45,7 @@ PASSES = (
     split_recurrent,  # LSTM, GRU, RNN -> one product over all steps + Recurrent
     fold_batch_norm,  # into the convolution's weights, or Mul + Add
     fuse_linear,  # MatMul / Gemm with constant weights + bias -> Linear
+    decompose,  # operators without a kernel -> simpler ones
     fuse_skip_norm,  # LayerNorm(x + residual)
     lower_elementwise,  # ONNX operations -> programs
     merge_elementwise,  # chains -> one program

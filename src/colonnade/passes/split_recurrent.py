@@ -8,16 +8,14 @@ the layout of the input has it, r [directions, hidden, G * hidden].
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from colonnade.ir import AttrValue, DType, Graph, Node, Patch, TensorType, is_static
+from colonnade.ir import AttrValue, DType, Graph, Node, Patch, is_static
+from colonnade.passes.construction import Construction
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
-_OPSET = 18
-FLOAT = DType.FLOAT32
 
 
 def split_recurrent(graph: Graph) -> Iterator[Patch]:
@@ -30,7 +28,7 @@ def split_recurrent(graph: Graph) -> Iterator[Patch]:
 def _is_usual(graph: Graph, node: Node) -> bool:
     inputs = (*node.inputs, *("",) * (8 - len(node.inputs)))
     floats = [v for i, v in enumerate((*inputs, *node.outputs)) if v and i != _LENGTHS]
-    if any(graph.dtype(v) is not FLOAT or not is_static(graph.shape(v)) for v in floats):
+    if any(graph.dtype(v) is not DType.FLOAT32 or not is_static(graph.shape(v)) for v in floats):
         return False
     if any(0 in (graph.shape(v) or ()) for v in inputs[:3]):
         return False
@@ -54,23 +52,20 @@ def _activation(node: Node) -> str | None:
     return "tanh" if all(part == defaults for part in cut) else None
 
 
-@dataclass
 class _Split:
-    """Builds the nodes; what is made of constants is a constant."""
+    """Builds the product and the loop of one layer."""
 
-    graph: Graph
-    node: Node
-    nodes: list[Node] = field(default_factory=list)
-    types: dict[str, TensorType] = field(default_factory=dict)
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self._node = node
+        self._made = Construction(graph, node)
+        self._inputs = (*node.inputs, *("",) * (8 - len(node.inputs)))
 
     def patch(self) -> Patch:
-        gates = self._gates()
-        node = self.node
-        inputs = (*node.inputs, *("",) * (8 - len(node.inputs)))
-        r = self._transpose(inputs[_R], (0, 2, 1), "r")
+        node, inputs = self._node, self._inputs
+        halves = self._bias_halves()
         operands = [
-            gates, r, self._hidden_bias(), inputs[_P], inputs[_LENGTHS], inputs[_H0], inputs[_C0],
+            self._gates(halves), self._made.transpose(inputs[_R], (0, 2, 1)),
+            self._hidden_bias(halves), inputs[_P], inputs[_LENGTHS], inputs[_H0], inputs[_C0],
         ]  # fmt: skip
         while not operands[-1]:
             operands.pop()
@@ -81,126 +76,43 @@ class _Split:
             "layout": node.attrs.get("layout", 0),
             "linear_before_reset": node.attrs.get("linear_before_reset", 0),
         }
-        self.nodes.append(
-            Node("Recurrent", tuple(operands), node.outputs, attrs, node.name, "colonnade", 1)
-        )
-        return Patch(
-            remove=(node,), add=tuple(self.nodes), types=self.types, constants=self.constants
-        )
+        made = Node("Recurrent", tuple(operands), node.outputs, attrs, node.name, "colonnade", 1)
+        self._made.add(made)
+        return self._made.patch()
 
     @property
     def _is_reset_behind(self) -> bool:
-        return self.node.op == "GRU" and bool(self.node.attrs.get("linear_before_reset", 0))
+        return self._node.op == "GRU" and bool(self._node.attrs.get("linear_before_reset", 0))
 
-    def _gates(self) -> str:
+    def _gates(self, halves: tuple[str, str] | None) -> str:
         """x W^T + bias for every step and direction."""
-        x, w = self.node.inputs[_X], self.node.inputs[_W]
-        directions, rows, features = self._shape(w)
-        weights = self._transpose(w, (2, 0, 1), "w")
-        weights = self._reshape(weights, (features, directions * rows), "weights")
-        product = self._add_node(
-            "MatMul", (x, weights), (*self._shape(x)[:-1], directions * rows), "product"
-        )
-        bias = self._bias()
-        return self._sum(product, bias, "gates") if bias else product
+        made, x, w = self._made, self._inputs[_X], self._inputs[_W]
+        directions, rows, features = made.shape(w)
+        weights = made.reshape(made.transpose(w, (2, 0, 1)), (features, directions * rows))
+        product = made.call("MatMul", (x, weights), (*made.shape(x)[:-1], directions * rows))
+        if halves is None:
+            return product
+        return made.arithmetic("Add", product, self._bias(*halves))
 
-    def _bias(self) -> str:
-        """Wb + Rb, one value a gate; Rb of the last gate stays apart when the reset is behind."""
-        half = self._half(0)
-        if not half:
-            return ""
-        other = self._half(1)
-        directions, rows = self._shape(half)
-        if self._is_reset_behind:
-            hidden = rows // GATES["GRU"]
-            other = self._product(other, np.repeat([1, 1, 0], hidden).astype(np.float32), "masked")
-        return self._reshape(self._sum(half, other, "both"), (directions * rows,), "bias")
-
-    def _half(self, number: int) -> str:
-        """Wb (0) or Rb (1) of every direction."""
-        b = self.node.inputs[_B] if len(self.node.inputs) > _B else ""
+    def _bias_halves(self) -> tuple[str, str] | None:
+        """Wb and Rb of every direction."""
+        b = self._inputs[_B]
         if not b:
+            return None
+        half = self._made.shape(b)[1] // 2
+        return self._made.slice(b, 1, 0, half), self._made.slice(b, 1, half, 2 * half)
+
+    def _bias(self, wb: str, rb: str) -> str:
+        """Wb + Rb, one value a gate; Rb of the last gate stays apart when the reset is behind."""
+        made = self._made
+        directions, rows = made.shape(wb)
+        if self._is_reset_behind:
+            kept = np.repeat([1, 1, 0], rows // GATES["GRU"]).astype(np.float32)
+            rb = made.arithmetic("Mul", rb, made.constant(kept))
+        return made.reshape(made.arithmetic("Add", wb, rb), (directions * rows,))
+
+    def _hidden_bias(self, halves: tuple[str, str] | None) -> str:
+        if halves is None or not self._is_reset_behind:
             return ""
-        half = self._shape(b)[1] // 2
-        return self._slice(b, number * half, (number + 1) * half, f"bias{number}")
-
-    def _hidden_bias(self) -> str:
-        half = self._half(1) if self._is_reset_behind else ""
-        if not half:
-            return ""
-        rows = self._shape(half)[1]
-        return self._slice(half, rows // 3 * 2, rows, "hidden_bias")
-
-    def _shape(self, value: str) -> tuple[int, ...]:
-        known = self.types.get(value) or self.graph.types[value]
-        assert is_static(known.shape)
-        return known.shape
-
-    def _array(self, value: str) -> np.ndarray | None:
-        array = self.constants.get(value)
-        return self.graph.constants.get(value) if array is None else array
-
-    def _name(self, what: str) -> str:
-        return f"{next(out for out in self.node.outputs if out)}/{what}"
-
-    def _constant(self, array: np.ndarray, what: str) -> str:
-        name = self._name(what)
-        self.constants[name] = array
-        self.types[name] = TensorType(DType.from_numpy(array.dtype), array.shape)
-        return name
-
-    def _add_node(
-        self,
-        op: str,
-        inputs: tuple[str, ...],
-        shape: tuple[int, ...],
-        what: str,
-        attrs: dict[str, AttrValue] | None = None,
-    ) -> str:
-        name = self._name(what)
-        if name in self.types:
-            return name  # Made before: the halves of the bias are read twice.
-        self.types[name] = TensorType(FLOAT, shape)
-        self.nodes.append(Node(op, inputs, (name,), attrs or {}, name, "", _OPSET))
-        return name
-
-    def _transpose(self, value: str, perm: tuple[int, ...], what: str) -> str:
-        array = self._array(value)
-        if array is not None:
-            return self._constant(np.ascontiguousarray(array.transpose(perm)), what)
-        shape = self._shape(value)
-        made = tuple(shape[axis] for axis in perm)
-        return self._add_node("Transpose", (value,), made, what, {"perm": perm})
-
-    def _reshape(self, value: str, shape: tuple[int, ...], what: str) -> str:
-        array = self._array(value)
-        if array is not None:
-            return self._constant(array.reshape(shape), what)
-        target = self._constant(np.array(shape, np.int64), f"{what}_shape")
-        return self._add_node("Reshape", (value, target), shape, what)
-
-    def _slice(self, value: str, begin: int, end: int, what: str) -> str:
-        """Of the second axis of two."""
-        array = self._array(value)
-        if array is not None:
-            return self._constant(np.ascontiguousarray(array[:, begin:end]), what)
-        numbers = [
-            self._constant(np.array([number], np.int64), f"{what}_{name}")
-            for name, number in (("begin", begin), ("end", end), ("axis", 1))
-        ]
-        shape = (self._shape(value)[0], end - begin)
-        return self._add_node("Slice", (value, *numbers), shape, what)
-
-    def _sum(self, a: str, b: str, what: str) -> str:
-        left, right = self._array(a), self._array(b)
-        if left is not None and right is not None:
-            return self._constant(left + right, what)
-        return self._add_node("Add", (a, b), self._shape(a), what)
-
-    def _product(self, a: str, factor: np.ndarray, what: str) -> str:
-        array = self._array(a)
-        if array is not None:
-            return self._constant(array * factor, what)
-        return self._add_node(
-            "Mul", (a, self._constant(factor, f"{what}_factor")), self._shape(a), what
-        )
+        rows = self._made.shape(halves[1])[1]
+        return self._made.slice(halves[1], 1, rows // 3 * 2, rows)
