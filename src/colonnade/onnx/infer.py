@@ -18,13 +18,19 @@ from colonnade.ir import DType, Node, Subgraph, TensorType, is_static
 from colonnade.onnx import attributes
 from colonnade.onnx.budget import Budget
 from colonnade.onnx.node_view import Known, KnownShape, NodeView, Values
-from colonnade.onnx.rules import RULES
+from colonnade.onnx.rules import check_rules
 from colonnade.onnx.schemas import ML_DOMAIN, ONNX_DOMAIN, OpSchema, find_schema
 from colonnade.onnx.tensors import elem_type_of, format_bytes
 from colonnade.onnx.types import from_type_proto, to_type_proto
 
 _BUDGET = Budget()
 _NO_TYPE = TypeProto()
+
+_FAILURES = (
+    shape_inference.InferenceError, RuntimeError, ValueError, IndexError, MemoryError,
+    OverflowError,
+)  # fmt: skip
+"""What onnx raises from C++ for a node that does not fit, or that it did not expect."""
 
 
 def infer_node(
@@ -43,8 +49,8 @@ def infer_node(
         return {}  # what a body captures is not known here; import typed its outputs
     proto = _to_proto(node, schema)
     known = {name: input_types.get(name) for name in node.inputs if name}
-    if node.domain == ONNX_DOMAIN and node.op in RULES:
-        RULES[node.op](_view(node, proto, known, input_values, opset))
+    if node.domain == ONNX_DOMAIN:
+        check_rules(_view(node, proto, known, input_values, opset))
     try:
         found = shape_inference.infer_node_outputs(
             schema.definition,
@@ -55,7 +61,7 @@ def infer_node(
         )
     except ValidationError as error:  # whatever the types: a node that no types would suit
         raise ModelError(_reason(error), node=node.name, op=node.op) from error
-    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+    except _FAILURES as error:
         if all(_is_certain(type_) for type_ in known.values()):
             raise ModelError(_reason(error), node=node.name, op=node.op) from error
         return {}

@@ -104,6 +104,11 @@ class NodeView:
         found = self.attributes.get(name)
         return int(found.i) if found is not None else default
 
+    def float_attribute(self, name: str, default: float) -> float:
+        """A number attribute."""
+        found = self.attributes.get(name)
+        return float(found.f) if found is not None else default
+
     def ints_attribute(self, name: str) -> tuple[int, ...] | None:
         """An integer list; None when it is not given."""
         found = self.attributes.get(name)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from colonnade.onnx import rules_quantize, rules_shape, rules_size, rules_window
+from colonnade.onnx import (
+    rules_any,
+    rules_index,
+    rules_quantize,
+    rules_sequence,
+    rules_shape,
+    rules_size,
+    rules_window,
+)
 from colonnade.onnx.node_view import MAX_SIZE_ATTRIBUTE, NodeView
 from colonnade.onnx.tensors import is_known_type
 
 Rule = Callable[[NodeView], None]
-
-
-def check_recurrent(view: NodeView) -> None:
-    """RNN, GRU, LSTM: a hidden size, a known direction."""
-    if not 1 <= view.int_attribute("hidden_size", 1) <= MAX_SIZE_ATTRIBUTE:
-        raise view.error("expected at least 1", "hidden_size")
-    direction = view.text_attribute("direction", "forward")
-    if direction not in ("forward", "reverse", "bidirectional"):
-        raise view.error(f"unknown value {direction[:40]!r}", "direction")
 
 
 def check_lrn(view: NodeView) -> None:
@@ -43,9 +43,15 @@ def check_cast(view: NodeView) -> None:
 
 
 def check_random(view: NodeView) -> None:
-    """RandomNormal, RandomUniform: element type and shape."""
+    """Random numbers: element type, shape, and a distribution that there is."""
     check_cast(view)
     rules_size.check_shape_attribute(view)
+    scale = view.float_attribute("scale", 1.0)
+    if not 0 < scale < math.inf:
+        raise view.error(f"{scale}, expected a positive number", "scale")
+    low, high = view.float_attribute("low", 0.0), view.float_attribute("high", 1.0)
+    if not -math.inf < low <= high < math.inf:
+        raise view.error(f"from {low} to {high}", "high")
 
 
 def check_quantized_conv(view: NodeView) -> None:
@@ -54,7 +60,16 @@ def check_quantized_conv(view: NodeView) -> None:
     rules_quantize.check_quantize(view)
 
 
-RULES: dict[str, Rule] = {
+def check_rules(view: NodeView) -> None:
+    """Raise ModelError for a node of the ONNX domain that no tensor could make valid."""
+    rules_any.check_any(view)
+    rule = _RULES.get(view.op)
+    if rule is not None:
+        rule(view)
+
+
+_RULES: dict[str, Rule] = {
+    "Einsum": rules_any.check_einsum,
     **dict.fromkeys(("Conv", "ConvInteger", "DeformConv"), rules_window.check_conv),
     "QLinearConv": check_quantized_conv,
     "ConvTranspose": rules_window.check_conv_transpose,
@@ -75,10 +90,19 @@ RULES: dict[str, Rule] = {
     "Range": rules_size.check_range,
     "OneHot": rules_size.check_one_hot,
     "TopK": rules_size.check_top_k,
-    **dict.fromkeys(("RandomNormal", "RandomUniform"), check_random),
     **dict.fromkeys(
-        ("Cast", "EyeLike", "Bernoulli", "RandomNormalLike", "RandomUniformLike"), check_cast
+        ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"), check_random
     ),
+    **dict.fromkeys(("Cast", "EyeLike", "Bernoulli"), check_cast),
+    "GatherElements": rules_index.check_gather_elements,
+    "GatherND": rules_index.check_gather_nd,
+    "ScatterElements": rules_index.check_scatter_elements,
+    "Scatter": rules_index.check_scatter_elements,
+    "ScatterND": rules_index.check_scatter_nd,
+    **dict.fromkeys(
+        ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"), rules_index.check_loss
+    ),
+    "TfIdfVectorizer": rules_index.check_tf_idf,
     **dict.fromkeys(("AffineGrid", "CenterCropPad"), rules_size.check_shape_input),
     **dict.fromkeys(("HannWindow", "HammingWindow", "BlackmanWindow"), rules_size.check_length),
     "MelWeightMatrix": rules_size.check_mel_weights,
@@ -87,7 +111,10 @@ RULES: dict[str, Rule] = {
     "Loop": rules_size.check_loop,
     **dict.fromkeys(("QuantizeLinear", "QLinearMatMul"), rules_quantize.check_quantize),
     "DequantizeLinear": rules_quantize.check_dequantize,
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), check_recurrent),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), rules_sequence.check_recurrent),
+    "CumSum": rules_sequence.check_cum_sum,
+    "ReverseSequence": rules_sequence.check_reverse_sequence,
+    "PRelu": rules_sequence.check_prelu,
     "LRN": check_lrn,
     "GroupNormalization": check_group_norm,
 }

@@ -12,6 +12,8 @@ from colonnade.onnx.node_view import NodeView, at_least
 def check_reshape(view: NodeView) -> None:
     """Reshape: at most one -1, no other negative, the same number of elements."""
     shape = view.ints_attribute("shape") if view.version < 5 else view.int_constant(1)
+    if shape is None and view.shape(1) == (0,):
+        shape = ()  # of unknown values, of which there are none
     if shape is None:
         return
     dims = list(shape)

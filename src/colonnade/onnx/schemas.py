@@ -21,7 +21,6 @@ _WITHDRAWN = frozenset(("Upsample", "Scatter"))
 """Deprecated operators that nothing runs any more; the others are still in use."""
 
 _OPTIONAL = onnx.defs.OpSchema.FormalParameterOption.Optional
-_VARIADIC = onnx.defs.OpSchema.FormalParameterOption.Variadic
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def _parameter(formal: onnx.defs.OpSchema.FormalParameter) -> Parameter:
     return Parameter(
         type_name=formal.type_str,
         types=frozenset(formal.types),
-        is_optional=formal.option in (_OPTIONAL, _VARIADIC),
+        is_optional=formal.option == _OPTIONAL,
         is_homogeneous=formal.is_homogeneous,
     )
 

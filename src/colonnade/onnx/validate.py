@@ -26,7 +26,7 @@ from colonnade.errors import ModelError
 from colonnade.onnx.budget import Budget
 from colonnade.onnx.contrib import CONTRIB_OPS, RUNTIME_OPS
 from colonnade.onnx.node_view import Known, NodeView, Values
-from colonnade.onnx.rules import RULES
+from colonnade.onnx.rules import check_rules
 from colonnade.onnx.schemas import (
     CONTRIB_DOMAIN,
     MAX_CONTRIB_OPSET,
@@ -276,8 +276,8 @@ class _Validator:
             raise self._unknown(node, domain, version, label)
         _check_signature(view, schema)
         _check_types(view, schema)
-        if domain == ONNX_DOMAIN and node.op_type in RULES:
-            RULES[node.op_type](view)
+        if domain == ONNX_DOMAIN:
+            check_rules(view)
         if node.op_type == "Constant" and node.output:
             _add_constant(node, values)
 
