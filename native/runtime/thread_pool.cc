@@ -50,7 +50,10 @@ ThreadPool::~ThreadPool() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-bool ThreadPool::is_forked() const { return owner_pid_ != 0 && owner_pid_ != getpid(); }
+bool ThreadPool::is_forked() const {
+  const int64_t owner = owner_pid_.load();
+  return owner != 0 && owner != getpid();
+}
 
 void ThreadPool::start() {
   owner_pid_ = getpid();

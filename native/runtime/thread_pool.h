@@ -42,8 +42,8 @@ class ThreadPool {
   const std::vector<int> cpus_;
   std::mutex busy_;
   std::vector<std::thread> workers_;
-  int caller_cpu_ = -1;    // Where the caller ran when the workers were pinned last.
-  int64_t owner_pid_ = 0;  // 0 until the workers have started.
+  int caller_cpu_ = -1;                // Where the caller ran when the workers were pinned last.
+  std::atomic<int64_t> owner_pid_{0};  // 0 until the workers have started.
 
   std::atomic<uint64_t> generation_{0};
   std::atomic<uint64_t> open_{0};  // The generation whose job may be entered; 0 = none.
