@@ -6,7 +6,10 @@ case. A request is a line of JSON with an "action" and a "path":
 - "import": import_model;
 - "compile": colonnade.compile, and a run when "feeds" names an npz file;
 - "truncate", "flip": compile every prefix of the given lengths ("positions"), or the model with
-  the bit at each position flipped; anything but success and ModelError is an UnexpectedError.
+  the bit at each position flipped;
+- "infer", "nodes": shape inference, or compilation and a run, of "count" random nodes from "seed".
+
+In the last two pairs, anything but success and our own errors is an UnexpectedError.
 
 So is the answer: {"outcome": "ok" | an exception's name, "message", "node", "grown_bytes"}, or
 {"outcome": "signal 6"} and the like.
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import signal
 import sys
@@ -23,12 +27,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from random_nodes import RandomNode, random_node
 
 import colonnade
 import colonnade.onnx.exporter
-import colonnade.onnx.importer
-import colonnade.onnx.infer
 import colonnade.reference
+from colonnade.ir import DType, Node, TensorType
+from colonnade.onnx.attributes import from_proto
+from colonnade.onnx.budget import Budget
+from colonnade.onnx.external import ExternalFolder
+from colonnade.onnx.importer import import_model
+from colonnade.onnx.infer import infer_node
+from colonnade.onnx.source import BytesSource
+from colonnade.onnx.tensors import TensorReader, dtype_of
 
 ADDRESS_BYTES = 4 << 30
 CPU_S = 6
@@ -72,10 +83,13 @@ def run_limited(request: dict[str, Any]) -> dict[str, Any]:
 
 def run(request: dict[str, Any]) -> None:
     if request["action"] == "import":
-        colonnade.onnx.importer.import_model(request["path"])
+        import_model(request["path"])
         return
     if request["action"] in ("truncate", "flip"):
         mutate(request)
+        return
+    if request["action"] in ("infer", "nodes"):
+        visit_nodes(request)
         return
     engine = colonnade.compile(request["path"], threads=1)
     if request["feeds"] is not None:
@@ -105,6 +119,41 @@ def mutate(request: dict[str, Any]) -> None:
                 raise UnexpectedError(f"at {position}: a message of {len(str(error))}") from error
         except Exception as error:
             raise UnexpectedError(f"at {position}: {error!r}") from error
+
+
+def visit_nodes(request: dict[str, Any]) -> None:
+    is_run = request["action"] == "nodes"
+    source = random.Random(request["seed"])
+    runtime = colonnade.Runtime(1) if is_run else None
+    for number in range(request["count"]):
+        made = random_node(source, large_dims=not is_run)
+        print(f"node {number}: {made}", file=sys.stderr, flush=True)
+        try:
+            if is_run:
+                colonnade.compile(made.model(), runtime=runtime).run(made.feeds())
+            else:
+                infer(made)
+        except colonnade.ColonnadeError:
+            continue
+        except Exception as error:
+            raise UnexpectedError(f"node {number}, {made.node}: {error!r}") from error
+
+
+def infer(made: RandomNode) -> None:
+    """Infer the node's types, without the checks that an import makes before."""
+    node, types = made.node, dict[str, TensorType]()
+    for name, (elem, dims) in made.types.items():
+        types[name] = TensorType(dtype_of(elem), dims)
+    for name, array in made.constants.items():
+        types[name] = TensorType(DType.from_numpy(array.dtype), array.shape)
+    reader = TensorReader(BytesSource(b""), ExternalFolder(None), Budget())
+    attrs = {attribute.name: from_proto(attribute, reader) for attribute in node.attribute}
+    infer_node(
+        Node(node.op_type, tuple(node.input), tuple(node.output), attrs, "n", node.domain),
+        types,
+        made.constants,
+        made.version,
+    )
 
 
 def peak_bytes() -> int:

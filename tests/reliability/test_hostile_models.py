@@ -135,3 +135,19 @@ def _mutate(action: str, name: str, server: Server, tmp_path: Path, step: int) -
         batch = positions[start : start + BATCH]
         answer = server.ask(action, path, positions=batch)
         assert answer["outcome"] == "ok", (batch[0], answer)
+
+
+@pytest.mark.parametrize(("action", "count"), [("infer", 1500), ("nodes", 60)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_sampled_random_nodes(action: str, count: int, seed: int, server: Server) -> None:
+    answer = server.ask(action, Path(), seed=seed, count=count)
+    assert answer["outcome"] == "ok", answer
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("action", ["infer", "nodes"])
+def test_many_random_nodes(action: str, server: Server) -> None:
+    for seed in range(1000, 1100):
+        answer = server.ask(action, Path(), seed=seed, count=100)
+        assert answer["outcome"] == "ok", (seed, answer)

@@ -26,6 +26,34 @@ def check_lrn(view: NodeView) -> None:
         raise view.error("expected at least 1", "size")
 
 
+def check_norm_order(view: NodeView) -> None:
+    """LpNormalization, GlobalLpPool: the order of a norm."""
+    if view.int_attribute("p", 2) < 1:
+        raise view.error("expected at least 1", "p")
+
+
+def check_lp_pool(view: NodeView) -> None:
+    """LpPool: the window, and the order of the norm."""
+    check_norm_order(view)
+    rules_window.check_pool(view)
+
+
+def check_equal_shapes(view: NodeView) -> None:
+    """Sum, Mean, Min, Max: before opset 8 they did not broadcast."""
+    shapes = [view.shape(i) for i in range(len(view.node.input))]
+    known = {shape for shape in shapes if shape is not None and None not in shape}
+    if view.version < 8 and len(known) > 1:
+        raise view.error(f"inputs of different shapes {sorted(map(str, known))}")
+
+
+def check_clip(view: NodeView) -> None:
+    """Clip: bounds of one number each."""
+    for index in (1, 2):
+        shape = view.shape(index)
+        if shape is not None and any(dim not in (None, 1) for dim in shape):
+            raise view.error(f"input {index} has shape {list(shape)}, expected a scalar")
+
+
 def check_group_norm(view: NodeView) -> None:
     """GroupNormalization: groups that divide the channels."""
     groups, data = view.int_attribute("num_groups", 1), view.shape(0)
@@ -73,7 +101,10 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("Conv", "ConvInteger", "DeformConv"), rules_window.check_conv),
     "QLinearConv": check_quantized_conv,
     "ConvTranspose": rules_window.check_conv_transpose,
-    **dict.fromkeys(("AveragePool", "MaxPool", "LpPool"), rules_window.check_pool),
+    **dict.fromkeys(("AveragePool", "MaxPool"), rules_window.check_pool),
+    "LpPool": check_lp_pool,
+    **dict.fromkeys(("GlobalLpPool", "LpNormalization"), check_norm_order),
+    **dict.fromkeys(("Sum", "Mean", "Min", "Max"), check_equal_shapes),
     "MaxUnpool": rules_window.check_unpool,
     **dict.fromkeys(("RoiAlign", "MaxRoiPool"), rules_window.check_roi),
     "Col2Im": rules_window.check_col2im,
@@ -116,5 +147,6 @@ _RULES: dict[str, Rule] = {
     "ReverseSequence": rules_sequence.check_reverse_sequence,
     "PRelu": rules_sequence.check_prelu,
     "LRN": check_lrn,
+    "Clip": check_clip,
     "GroupNormalization": check_group_norm,
 }

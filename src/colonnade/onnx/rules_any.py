@@ -35,6 +35,16 @@ _LIST_INPUTS: dict[str, tuple[int, ...]] = {
 }
 """Inputs that hold one or two numbers for every dimension of a tensor."""
 
+_MIN_RANKS = {
+    **dict.fromkeys(
+        ("ArgMax", "ArgMin", "Concat", "Gather", "LpNormalization", "Slice", "Split", "TopK"), 1
+    ),
+    **dict.fromkeys(("AveragePool", "LpPool", "LRN", "MaxPool", "MaxUnpool"), 3),
+    **dict.fromkeys(("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"), 3),
+    **dict.fromkeys(("GridSample", "InstanceNormalization"), 3),
+}
+"""Dimensions that the first input has at least."""
+
 _EINSUM = re.compile(r"[A-Za-z ]*(\.\.\.)?[A-Za-z ]*")
 _MAX_EQUATION = 1000
 
@@ -44,6 +54,9 @@ def check_any(view: NodeView) -> None:
     _check_axes(view)
     if view.int_attribute("keepdims", 1) not in (0, 1):
         raise view.error("expected 0 or 1", "keepdims")
+    data, least = view.shape(0), _MIN_RANKS.get(view.op, 0)
+    if data is not None and len(data) < least:
+        raise view.error(f"an input of {len(data)} dimensions, expected at least {least}")
     indices = _LIST_INPUTS.get(view.op, (1,) if view.op.startswith("Reduce") else ())
     for index in indices:
         shape = view.shape(index)

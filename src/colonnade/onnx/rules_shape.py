@@ -51,6 +51,12 @@ def check_slice(view: NodeView) -> None:
             raise view.error("step 0; a step must not be 0")
     if len(lengths) > 1:
         raise view.error(f"starts, ends, axes and steps of different lengths {sorted(lengths)}")
+    data = view.shape(0)
+    if data is None or not lengths:
+        return
+    axes = view.ints_attribute("axes") if view.version < 10 else view.int_constant(3)
+    if max(lengths) > len(data) or any(not -len(data) <= a < len(data) for a in axes or ()):
+        raise view.error(f"axes {list(axes or ())[:16]} for an input of {len(data)} dimensions")
 
 
 def check_depth_to_space(view: NodeView) -> None:
