@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conformance.single_node import assert_native
+import colonnade
+from conformance.single_node import assert_native, make_model
 
 DTYPES = (np.float32, np.int64, np.bool_, np.int8, np.float16, np.uint16, np.float64)
 SEEDS = range(12)
@@ -166,3 +167,28 @@ def test_no_elements(shape: tuple[int, ...]) -> None:
     assert_native("Transpose", [empty], perm=[1, 0])
     assert_native("Concat", [empty, empty], axis=0)
     assert_native("Cast", [empty], to=7)
+
+
+@pytest.mark.parametrize("align", [0, 1])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(
+    ("mode", "axes"), [("nearest", 2), ("linear", 2), ("cubic", 2), ("linear", 3)]
+)
+def test_grid_sample(mode: str, axes: int, padding: str, align: int) -> None:
+    rng = np.random.default_rng(13)
+    dims = (5, 4, 3)[:axes]
+    image = rng.standard_normal((2, 3, *dims)).astype(np.float32)
+    grid = rng.uniform(-2.5, 2.5, (2, *(dim + 1 for dim in dims), axes)).astype(np.float32)
+    attrs = {"mode": mode, "padding_mode": padding, "align_corners": align}
+    # A coordinate errs by a rounding of the size of its axis, which moves every weight.
+    assert_native("GridSample", [image, grid], terms=64 * 2**axes, threads=2, opset=20, **attrs)
+
+
+def test_grid_sample_far_away() -> None:
+    """Infinite and NaN coordinates read what lies outside."""
+    image = np.ones((1, 1, 3, 3), np.float32)
+    grid = np.array([[[[np.inf, 0], [np.nan, np.nan], [-1e30, 1e30]]]], np.float32)
+    for padding, want in (("zeros", 0.0), ("border", 1.0), ("reflection", 1.0)):
+        model = make_model("GridSample", [image, grid], opset=20, padding_mode=padding)
+        made = colonnade.compile(model, threads=1, fallback="forbid").run([image, grid])["y0"]
+        np.testing.assert_allclose(made, want, rtol=0, atol=1e-6)

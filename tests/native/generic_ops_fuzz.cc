@@ -57,6 +57,7 @@ constexpr Pattern kPatterns[] = {
     {"clip", "tz", 4},
     {"reduce_axes", "otzLSLS", 2},
     {"resample", "zzdoAA", 2},
+    {"grid_sample", "zzLzoof", 3},
 };
 
 class Maker {

@@ -11,6 +11,7 @@
 #include "kernels/shape/cast.h"
 #include "kernels/shape/copy.h"
 #include "kernels/shape/grid_gather.h"
+#include "kernels/shape/grid_sample.h"
 #include "kernels/shape/resample.h"
 
 namespace colonnade::exec {
@@ -188,7 +189,8 @@ std::string read_grid(PrepareContext& context, kernels::GridGatherParams& p) {
   if (context.operands.size() != 3 || !context.operands[2].present()) return "no destination";
   if (context.operands[1].present() && !holds(context, 1, 1, p.item_bytes)) return "fill too small";
   p.rank = static_cast<int>(dims.size());
-  int64_t stride = 1;
+  // Of an empty source nothing is read, and its other sizes may be too large to multiply.
+  int64_t stride = num_elements(dims) == 0 ? 0 : 1;
   for (size_t d = dims.size(); d-- > 0; stride *= dims[d]) p.in_strides[d] = stride;
   const int64_t limit = context.operands[2].bytes / p.item_bytes;
   for (size_t d = 0; d < dims.size(); ++d) {
@@ -282,6 +284,48 @@ RunStatus run_resample(const void* params, const RunContext& context) {
   kernels::resample(*static_cast<const kernels::ResampleParams*>(params), as<float>(context, 0),
                     as_mutable<float>(context, 1), reinterpret_cast<float*>(context.scratch),
                     context.begin, context.end);
+  return {};
+}
+
+// ---- grid_sample: batch, channels, dims, points, mode, padding, is_aligned.
+// operands: image, grid, output. fp32.
+
+constexpr int64_t kPointChunk = 64;
+
+std::string prepare_grid_sample(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<kernels::GridSampleParams>();
+  p->batch = context.params.integer();
+  p->channels = context.params.integer();
+  const auto dims = context.params.list();
+  p->points = context.params.integer();
+  const int64_t mode = context.params.integer();
+  const int64_t padding = context.params.integer();
+  p->is_aligned = context.params.integer() != 0;
+  if (mode < 0 || mode > 2 || padding < 0 || padding > 2) return "unknown mode";
+  p->mode = static_cast<kernels::SampleMode>(mode);
+  p->padding = static_cast<kernels::SamplePadding>(padding);
+  const size_t most = p->mode == kernels::SampleMode::cubic ? 2 : kernels::kMaxSampleAxes;
+  if (dims.empty() || dims.size() > most) return "number of axes out of range";
+  p->axes = static_cast<int>(dims.size());
+  std::copy(dims.begin(), dims.end(), p->dims.begin());
+  const int64_t images = checked_product({p->batch, p->channels});
+  const int64_t pixels = checked_product({images, num_elements(dims)});
+  if (pixels < 1 || p->points < 1) return "sizes out of range";
+  if (!holds(context, 0, pixels, 4)) return "image is too small";
+  if (!holds(context, 1, checked_product({p->batch, p->points, p->axes}), 4)) {
+    return "grid is too small";
+  }
+  if (!holds(context, 2, checked_product({images, p->points}), 4)) return "output is too small";
+  prepared.units = ceil_div(p->batch * p->points, kPointChunk);
+  prepared.params = std::move(p);
+  return "";
+}
+
+RunStatus run_grid_sample(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const kernels::GridSampleParams*>(params);
+  kernels::grid_sample(p, as<float>(context, 0), as<float>(context, 1),
+                       as_mutable<float>(context, 2), context.begin * kPointChunk,
+                       std::min(context.end * kPointChunk, p.batch * p.points));
   return {};
 }
 
@@ -422,6 +466,7 @@ constexpr Op kOps[] = {
     {"split", &prepare_split, &run_split},
     {"grid_gather", &prepare_grid_gather, &run_grid_gather},
     {"resample", &prepare_resample, &run_resample},
+    {"grid_sample", &prepare_grid_sample, &run_grid_sample},
     {"cast", &prepare_cast, &run_cast},
     {"reverse_sequence", &prepare_reverse, &run_reverse},
     {"trilu", &prepare_trilu, &run_trilu},

@@ -95,6 +95,36 @@ def lower_upsample(node: Node, view: View) -> Choice | Alias | str:
     return _lower_resample(node, view, axes, _Mode.of_upsample(node))
 
 
+_SAMPLE_MODES = {
+    "nearest": 0, "linear": 1, "bilinear": 1, "cubic": 2, "bicubic": 2,
+}  # fmt: skip
+_SAMPLE_PADDING = {"zeros": 0, "border": 1, "reflection": 2}
+_MAX_SAMPLE_AXES, _MAX_CUBIC_AXES = 3, 2
+
+
+def lower_grid_sample(node: Node, view: View) -> Choice | str:
+    """Positions are read at run time; up to three spatial axes, two in cubic mode."""
+    image, grid, output = node.inputs[0], node.inputs[1], node.outputs[0]
+    if view.dtype(image) is not DType.FLOAT32 or view.dtype(grid) is not DType.FLOAT32:
+        return f"element type {view.dtype(image).value}"
+    mode, padding = text(node, "mode", "linear"), text(node, "padding_mode", "zeros")
+    if mode not in _SAMPLE_MODES or padding not in _SAMPLE_PADDING:
+        return f"mode {mode!r}, padding {padding!r}"
+    batch, channels, *dims = view.shape(image)
+    points = math.prod(view.shape(grid)[1:-1])
+    is_cubic = _SAMPLE_MODES[mode] == _SAMPLE_MODES["cubic"]
+    if len(dims) > (_MAX_CUBIC_AXES if is_cubic else _MAX_SAMPLE_AXES):
+        return f"{mode} mode over {len(dims)} axes"
+    if math.prod((batch, channels, points, *dims)) == 0:
+        return NO_ELEMENTS
+    params = (
+        batch, channels, tuple(dims), points, _SAMPLE_MODES[mode], _SAMPLE_PADDING[padding],
+        integer(node, "align_corners", 0),
+    )  # fmt: skip
+    operands = (In(image), In(grid), Out(output))
+    return Choice("grid_sample", operands, params, f"{mode}, {padding} outside")
+
+
 def _resize_axes(node: Node, view: View) -> Axes | str:
     """Sizes, scale and crop of every axis."""
     shape, to = view.shape(node.inputs[0]), view.shape(node.outputs[0])

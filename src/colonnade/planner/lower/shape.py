@@ -48,7 +48,7 @@ from colonnade.planner.lower.moves import (
     gather_grid,
     strided_copy,
 )
-from colonnade.planner.lower.resize import lower_resize, lower_upsample
+from colonnade.planner.lower.resize import lower_grid_sample, lower_resize, lower_upsample
 from colonnade.planner.strides import Walk, row_major, space_params
 
 
@@ -451,4 +451,5 @@ LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("", "ConstantOfShape"): lower_constant_of_shape,
     ("", "Resize"): lower_resize,
     ("", "Upsample"): lower_upsample,
+    ("", "GridSample"): lower_grid_sample,
 }
