@@ -30,8 +30,8 @@ bool Arena::reserve(int64_t bytes) {
                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return false;
 #ifdef MADV_NOHUGEPAGE
-  // Panels lie at strides of many KB. On huge pages these fall into few cache sets (EfficientNet-Lite0
-  // takes 1.5 times as long); the scattered frames of small pages spread them.
+  // Panels lie at strides of many KB. On huge pages these fall into few cache sets
+  // (EfficientNet-Lite0 takes 1.5 times as long); the scattered frames of small pages spread them.
   (void)madvise(block, static_cast<size_t>(size), MADV_NOHUGEPAGE);
 #endif
   data_ = static_cast<std::byte*>(block);
