@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from colonnade.onnx import (
+    rules_algebra,
     rules_any,
     rules_index,
     rules_quantize,
@@ -143,6 +144,9 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("QuantizeLinear", "QLinearMatMul"), rules_quantize.check_quantize),
     "DequantizeLinear": rules_quantize.check_dequantize,
     **dict.fromkeys(("RNN", "GRU", "LSTM"), rules_sequence.check_recurrent),
+    "Gemm": rules_algebra.check_gemm,
+    **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), rules_algebra.check_channels),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), rules_algebra.check_layer_norm),
     "CumSum": rules_sequence.check_cum_sum,
     "ReverseSequence": rules_sequence.check_reverse_sequence,
     "PRelu": rules_sequence.check_prelu,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from colonnade.onnx.node_view import MAX_SIZE_ATTRIBUTE, KnownShape, NodeView
+from colonnade.onnx.rules_algebra import check_bias
 
 _WEIGHT_INPUT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "DeformConv": 1}
+_BIAS_INPUT = {"Conv": 2, "QLinearConv": 8, "DeformConv": 3}
 
 
 def check_conv(view: NodeView) -> None:
@@ -18,6 +20,8 @@ def check_conv(view: NodeView) -> None:
     features, depth = int(weight[0] or 0), int(weight[1] or 0)
     if features % group:
         raise view.error(f"group={group} does not divide the {features} features", "group")
+    if view.op in _BIAS_INPUT:
+        check_bias(view, _BIAS_INPUT[view.op], features)
     data = view.shape(0)
     if data is None:
         return
@@ -44,6 +48,8 @@ def check_conv_transpose(view: NodeView) -> None:
         return
     if weight[0] % group:
         raise view.error(f"group={group} does not divide the {weight[0]} channels", "group")
+    if weight[1] is not None:
+        check_bias(view, 2, weight[1] * group)
     if data is not None:
         _check_rank(view, data, weight)
         if data[1] is not None and data[1] != weight[0]:
