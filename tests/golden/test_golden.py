@@ -15,7 +15,16 @@ from colonnade.ir import Graph, format_graph, verify_graph
 from colonnade.passes.pipeline import PASSES
 from colonnade.passes.runner import run_passes
 from colonnade.reference import run_graph
-from golden import activations, attention, contrib, elementwise, norms, products, recurrent
+from golden import (
+    activations,
+    attention,
+    contrib,
+    decomposition,
+    elementwise,
+    norms,
+    products,
+    recurrent,
+)
 from golden.builder import Case, build_graph, build_model, make_feeds
 from tolerance import tolerance
 
@@ -24,6 +33,7 @@ CASES: tuple[Case, ...] = (
     *activations.CASES,
     *attention.CASES,
     *contrib.CASES,
+    *decomposition.CASES,
     *elementwise.CASES,
     *norms.CASES,
     *products.CASES,

@@ -249,7 +249,7 @@ _refused("raw too long", _with_tensor(raw_data=bytes(12)), "'w'", "8 bytes", "ha
 _refused("no values", _with_tensor(raw_data=b""), "'w'", "has 0")
 _refused("unknown element type", _with_tensor(data_type=999), "element type 999")
 _refused("values of another type", _with_tensor(raw_data=b"", int64_data=[1, 2]), "int64_data")
-_refused("too few floats", _with_tensor(raw_data=b"", float_data=[1.0]), "2 values", "has 1")
+_refused("too few floats", _with_tensor(raw_data=b"", float_data=[1.0]), "two value fields")
 _refused(
     "segmented", _changed(lambda m: m.graph.initializer[0].segment.SetInParent(), _add_w), "segment"
 )
