@@ -10,6 +10,10 @@
 
 #include "base/cpu_features.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace colonnade::test {
 
 inline constexpr double kUnitRoundoff = 0x1p-24;
@@ -27,7 +31,17 @@ class Random {
   uint64_t state_;
 };
 
-// 64-byte aligned floats between guard values, which intact() checks.
+// Makes floats inaccessible to the address sanitizer, where the build has it.
+inline void set_poisoned([[maybe_unused]] const float* from, [[maybe_unused]] const float* to,
+                         [[maybe_unused]] bool poisoned) {
+#if defined(__SANITIZE_ADDRESS__)
+  const auto bytes = static_cast<size_t>(to - from) * sizeof(float);
+  poisoned ? __asan_poison_memory_region(from, bytes) : __asan_unpoison_memory_region(from, bytes);
+#endif
+}
+
+// 64-byte aligned floats between guard values, which intact() checks. The address sanitizer reports
+// reads of them too.
 class Buffer {
  public:
   explicit Buffer(int64_t count, float value = 0.0f)
@@ -35,26 +49,41 @@ class Buffer {
     const auto address = reinterpret_cast<uintptr_t>(floats_.data() + kGuard);
     offset_ = kGuard + static_cast<int64_t>((64 - address % 64) % 64 / sizeof(float));
     for (int64_t i = 0; i < count; ++i) data()[i] = value;
+    set_guards_poisoned(true);
   }
   Buffer(int64_t count, Random& random) : Buffer(count) {
     for (int64_t i = 0; i < count; ++i) data()[i] = random.next();
   }
+  Buffer(const Buffer& other) : Buffer(other.count_) {
+    for (int64_t i = 0; i < count_; ++i) data()[i] = other[i];
+  }
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { set_guards_poisoned(false); }
+
   float* data() { return floats_.data() + offset_; }
   const float* data() const { return floats_.data() + offset_; }
   float& operator[](int64_t i) { return data()[i]; }
   float operator[](int64_t i) const { return data()[i]; }
   int64_t size() const { return count_; }
   bool intact() const {
+    set_guards_poisoned(false);
+    bool is_intact = true;
     for (int64_t i = 0; i < static_cast<int64_t>(floats_.size()); ++i) {
       const bool inside = i >= offset_ && i < offset_ + count_;
-      if (!inside && floats_[static_cast<size_t>(i)] != kGuardValue) return false;
+      is_intact &= inside || floats_[static_cast<size_t>(i)] == kGuardValue;
     }
-    return true;
+    set_guards_poisoned(true);
+    return is_intact;
   }
 
  private:
   static constexpr int64_t kGuard = 32;
   static constexpr float kGuardValue = 12345.0f;
+  void set_guards_poisoned(bool poisoned) const {
+    const float* end = floats_.data() + floats_.size();
+    set_poisoned(floats_.data(), data(), poisoned);
+    set_poisoned(data() + count_, end, poisoned);
+  }
   int64_t count_;
   int64_t offset_ = 0;
   std::vector<float> floats_;
