@@ -8,6 +8,7 @@
 #include "kernels/index/gather.h"
 #include "kernels/index/order.h"
 #include "kernels/index/scatter.h"
+#include "kernels/reduce/reduce.h"
 
 namespace colonnade::exec {
 namespace {
@@ -330,7 +331,13 @@ int64_t read_axis_shape(PrepareContext& context, AxisShape& shape) {
 
 struct Arg : Grouped<kernels::ArgAxisParams> {
   kernels::ArgFn run;
+  const kernels::ReduceRow* row;  // Where float32 has vector code; its units are its own.
 };
+
+// Its indices are 32-bit inside.
+bool has_vector_code(DType type, const AxisShape& shape) {
+  return type == DType::float32 && shape.dim < (int64_t{1} << 31);
+}
 
 std::string prepare_arg(PrepareContext& context, Prepared& prepared) {
   auto p = std::make_shared<Arg>();
@@ -344,13 +351,26 @@ std::string prepare_arg(PrepareContext& context, Prepared& prepared) {
   if (s.dim < 1) return "axis is empty";
   if (!holds(context, 0, elements, item_bytes(type))) return "input is too small";
   if (!holds(context, 1, checked_product({s.outer, s.inner}), 8)) return "output is too small";
-  set_units(*p, s.outer, s.dim * s.inner, prepared);
+  p->row = has_vector_code(type, s) ? &kernels::choose_reduce(context.isa) : nullptr;
+  if (p->row != nullptr) {
+    prepared.units = elements == 0 ? 0 : kernels::reduce_units({s.outer, s.dim, s.inner});
+  } else {
+    set_units(*p, s.outer, s.dim * s.inner, prepared);
+  }
   prepared.params = std::move(p);
   return "";
 }
 
 RunStatus run_arg(const void* params, const RunContext& context) {
   const auto& p = *static_cast<const Arg*>(params);
+  if (p.row != nullptr) {
+    const AxisShape& s = p.params.shape;
+    const kernels::ArgParams args{{s.outer, s.dim, s.inner}, p.params.is_min,
+                                  p.params.is_last,          as<float>(context, 0),
+                                  s.dim * s.inner,           as_mutable<int64_t>(context, 1)};
+    p.row->arg(args, context.begin, context.end);
+    return {};
+  }
   p.run(p.params, context.operands[0], as_mutable<int64_t>(context, 1), first_item(p, context),
         last_item(p, context));
   return {};

@@ -180,6 +180,16 @@ std::vector<int64_t> expand_runs(const std::vector<kernels::TableRun>& runs, int
   return table;
 }
 
+// How often the runs repeat every element of the axis in turn; 1 when they do something else.
+int64_t find_repeat(const std::vector<kernels::TableRun>& runs, int64_t in_dim) {
+  if (std::ssize(runs) != in_dim || runs.empty() || runs[0].count < 2) return 1;
+  for (int64_t i = 0; i < in_dim; ++i) {
+    const kernels::TableRun& run = runs[static_cast<size_t>(i)];
+    if (run.first != i || run.step != 0 || run.count != runs[0].count) return 1;
+  }
+  return runs[0].count;
+}
+
 std::string read_grid(PrepareContext& context, kernels::GridGatherParams& p) {
   p.item_bytes = context.params.integer();
   if (!is_item_bytes(p.item_bytes)) return "item size out of range";
@@ -200,6 +210,7 @@ std::string read_grid(PrepareContext& context, kernels::GridGatherParams& p) {
     if (d + 1 < dims.size()) {
       p.offsets[d] = expand_runs(runs, p.in_strides[d]);
     } else {
+      p.last_repeat = find_repeat(runs, dims[d]);
       if (p.out_dims[d] < kShortRun * static_cast<int64_t>(runs.size())) {
         p.last_table = expand_runs(runs, 1);
       }
@@ -233,6 +244,8 @@ RunStatus run_grid_gather(const void* params, const RunContext& context) {
 // ---- resample: outer, inner, outside_value, number of axes, then per axis: in_dim, out_dim, taps,
 // indices, weights. operands: source, destination. fp32.
 
+constexpr int64_t kResampleRows = 16;  // Rows of a unit: enough to share what neighbours read.
+
 std::string read_axis(PrepareContext& context, kernels::ResampleAxis& axis) {
   axis.in_dim = context.params.integer();
   axis.out_dim = context.params.integer();
@@ -240,7 +253,9 @@ std::string read_axis(PrepareContext& context, kernels::ResampleAxis& axis) {
   const auto indices = context.params.list();
   const auto weights = context.params.list();
   const int64_t entries = checked_product({axis.out_dim, axis.taps});
-  if (entries < 1 || axis.in_dim < 1) return "axis sizes out of range";
+  if (entries < 1 || axis.in_dim < 1 || axis.in_dim >= (int64_t{1} << 31)) {
+    return "axis sizes out of range";
+  }
   if (static_cast<int64_t>(indices.size()) != entries || weights.size() != indices.size()) {
     return "tables do not fit the axis";
   }
@@ -250,8 +265,8 @@ std::string read_axis(PrepareContext& context, kernels::ResampleAxis& axis) {
       return "table index out of range";
     }
     axis.weights.push_back(static_cast<float>(std::bit_cast<double>(weights[i])));
+    axis.indices.push_back(static_cast<int32_t>(indices[i]));
   }
-  axis.indices.assign(indices.begin(), indices.end());
   return "";
 }
 
@@ -274,16 +289,21 @@ std::string prepare_resample(PrepareContext& context, Prepared& prepared) {
   if (!holds(context, 0, in, 4)) return "source is too small";
   if (!holds(context, 1, out, 4)) return "destination is too small";
   p->rows = out / p->out_row();
-  prepared.units = p->rows;
-  prepared.scratch_bytes = p->in_row() * 4;
+  for (size_t d = 0; d + 1 < static_cast<size_t>(axes); ++d) {
+    p->combinations = checked_product({p->combinations, p->axis[d].taps});
+  }
+  if (p->combinations < 1) return "taps out of range";
+  prepared.units = ceil_div(p->rows, kResampleRows);
+  prepared.scratch_bytes = kernels::resample_scratch_floats(*p) * 4;
   prepared.params = std::move(p);
   return "";
 }
 
 RunStatus run_resample(const void* params, const RunContext& context) {
-  kernels::resample(*static_cast<const kernels::ResampleParams*>(params), as<float>(context, 0),
-                    as_mutable<float>(context, 1), reinterpret_cast<float*>(context.scratch),
-                    context.begin, context.end);
+  const auto& p = *static_cast<const kernels::ResampleParams*>(params);
+  kernels::resample(p, as<float>(context, 0), as_mutable<float>(context, 1),
+                    reinterpret_cast<float*>(context.scratch), context.begin * kResampleRows,
+                    std::min(context.end * kResampleRows, p.rows));
   return {};
 }
 

@@ -77,6 +77,13 @@ void one_hot_items(const OneHotParams& p, const I* indices, T off, T on, T* out,
   }
 }
 
+// condition ? a : b without a branch, so that the loops below become vector code.
+template <typename T>
+T blend(uint8_t condition, T a, T b) {
+  const T mask = static_cast<T>(-static_cast<T>(condition != 0));
+  return static_cast<T>(b ^ ((a ^ b) & mask));
+}
+
 template <typename T>
 void select_items(const IndexSpace<3>& space, const uint8_t* condition, const T* a, const T* b,
                   T* out, int64_t begin, int64_t end) {
@@ -89,13 +96,13 @@ void select_items(const IndexSpace<3>& space, const uint8_t* condition, const T*
     const T* y = b + offsets[2];
     T* to = out + position;
     if (c_step == 1 && a_step == 1 && b_step == 1) {
-      for (int64_t i = 0; i < count; ++i) to[i] = c[i] != 0 ? x[i] : y[i];
+      for (int64_t i = 0; i < count; ++i) to[i] = blend(c[i], x[i], y[i]);
     } else if (c_step == 1 && a_step == 0 && b_step == 1) {
       const T value = *x;
-      for (int64_t i = 0; i < count; ++i) to[i] = c[i] != 0 ? value : y[i];
+      for (int64_t i = 0; i < count; ++i) to[i] = blend(c[i], value, y[i]);
     } else if (c_step == 1 && a_step == 1 && b_step == 0) {
       const T value = *y;
-      for (int64_t i = 0; i < count; ++i) to[i] = c[i] != 0 ? x[i] : value;
+      for (int64_t i = 0; i < count; ++i) to[i] = blend(c[i], x[i], value);
     } else {
       for (int64_t i = 0; i < count; ++i) {
         to[i] = c[i * c_step] != 0 ? x[i * a_step] : y[i * b_step];

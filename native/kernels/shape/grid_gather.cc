@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace colonnade::kernels {
 namespace {
@@ -20,7 +21,23 @@ int64_t row_offset(const GridGatherParams& p, int64_t row) {
 }
 
 template <typename T>
+void repeat_row(const T* in, int64_t repeat, int64_t count, T* out) {
+  if (repeat == 2) {
+    for (int64_t i = 0; i < count; ++i) {
+      out[2 * i] = in[i];
+      out[2 * i + 1] = in[i];
+    }
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i, out += repeat) std::fill_n(out, repeat, in[i]);
+}
+
+template <typename T>
 void gather_row(const GridGatherParams& p, const T* in, T fill, T* out) {
+  if (p.last_repeat > 1) {
+    repeat_row(in, p.last_repeat, std::ssize(p.last), out);
+    return;
+  }
   if (!p.last_table.empty()) {
     for (const int64_t at : p.last_table) *out++ = at == kFill ? fill : in[at];
     return;

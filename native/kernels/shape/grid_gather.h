@@ -29,6 +29,8 @@ struct GridGatherParams {
   // Of every axis but the last: offset in `in` of each position (index * stride), or kFill.
   std::array<std::vector<int64_t>, kMaxRank> offsets;
   std::vector<TableRun> last;  // Of the last axis.
+  // Where above 1, the last axis reads every element this many times (an integer resize).
+  int64_t last_repeat = 1;
   // The same as `last`, position by position; used where it is not empty (short runs).
   std::vector<int64_t> last_table;
   int64_t item_bytes = 4;

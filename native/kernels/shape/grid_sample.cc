@@ -73,6 +73,9 @@ Taps make_taps(const GridSampleParams& p, float coordinate, int64_t dim) {
   return taps;
 }
 
+// Points that are prepared together: a channel is then read for all of them at once.
+constexpr int64_t kPoints = 32;
+
 // The pixels that a point reads, of every axis together.
 struct Pixels {
   int count = 0;
@@ -80,8 +83,7 @@ struct Pixels {
   std::array<float, kMaxTaps * kMaxTaps> weight;
 };
 
-Pixels make_pixels(const GridSampleParams& p, const float* point) {
-  Pixels pixels;
+void make_pixels(const GridSampleParams& p, const float* point, Pixels& pixels) {
   pixels.count = 1;
   pixels.offset[0] = 0;
   pixels.weight[0] = 1.0f;
@@ -99,7 +101,19 @@ Pixels make_pixels(const GridSampleParams& p, const float* point) {
     }
     pixels = next;
   }
-  return pixels;
+}
+
+float weigh(const Pixels& pixels, const float* image) {
+  const auto& w = pixels.weight;
+  const auto& at = pixels.offset;
+  if (pixels.count == 4) {  // Bilinear, inside.
+    return w[0] * image[at[0]] + w[1] * image[at[1]] + w[2] * image[at[2]] + w[3] * image[at[3]];
+  }
+  float sum = 0.0f;
+  for (size_t i = 0; i < static_cast<size_t>(pixels.count); ++i) {
+    sum += pixels.weight[i] * image[pixels.offset[i]];
+  }
+  return sum;
 }
 
 }  // namespace
@@ -108,18 +122,20 @@ void grid_sample(const GridSampleParams& params, const float* in, const float* g
                  int64_t begin, int64_t end) {
   int64_t image = 1;
   for (int axis = 0; axis < params.axes; ++axis) image *= params.dims[static_cast<size_t>(axis)];
-  for (int64_t n = begin; n < end; ++n) {
-    const int64_t batch = n / params.points;
-    const Pixels pixels = make_pixels(params, grid + n * params.axes);
-    const float* from = in + batch * params.channels * image;
-    float* to = out + batch * params.channels * params.points + n % params.points;
-    for (int64_t c = 0; c < params.channels; ++c, from += image, to += params.points) {
-      float sum = 0.0f;
-      for (size_t i = 0; i < static_cast<size_t>(pixels.count); ++i) {
-        sum += pixels.weight[i] * from[pixels.offset[i]];
-      }
-      *to = sum;
+  std::array<Pixels, kPoints> pixels;
+  while (begin < end) {
+    const int64_t batch = begin / params.points;
+    const int64_t point = begin % params.points;
+    const int64_t count = std::min({kPoints, end - begin, params.points - point});
+    for (int64_t i = 0; i < count; ++i) {
+      make_pixels(params, grid + (begin + i) * params.axes, pixels[static_cast<size_t>(i)]);
     }
+    const float* from = in + batch * params.channels * image;
+    float* to = out + batch * params.channels * params.points + point;
+    for (int64_t c = 0; c < params.channels; ++c, from += image, to += params.points) {
+      for (int64_t i = 0; i < count; ++i) to[i] = weigh(pixels[static_cast<size_t>(i)], from);
+    }
+    begin += count;
   }
 }
 
