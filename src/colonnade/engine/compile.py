@@ -42,8 +42,8 @@ def compile(  # the public name, as in torch.compile
     planned at its first run.
     `rules`: rewrite rules of your own, run before ours (docs/guide/extending.md).
     `custom_ops`: operators of your own.
-    `keep_weights`: keep the unpacked weights of a model file in memory. Without, they are read again
-    when a new set of input shapes is planned. Raises ModelError, CapabilityError.
+    `keep_weights`: keep the unpacked weights of a model file in memory. Without, they are read
+    again when a new set of input shapes is planned. Raises ModelError, CapabilityError.
 
     >>> engine = colonnade.compile("model.onnx", threads=2)  # doctest: +SKIP
     """

@@ -1,7 +1,7 @@
 """Saved plans: `.colonnade` files, memory-mapped, versioned, checksummed, without pickle.
 
-Layout: 8 bytes of magic, the header's length and CRC-32 (two little-endian 64-bit words), the header
-(JSON), then sections, each aligned to 64 bytes. The header lists every section with offset, size,
+Layout: 8 bytes of magic, the header's length and CRC-32 (two little-endian 64-bit words), the
+header (JSON), then sections, each aligned to 64 bytes. The header lists every section with offset, size,
 element type, shape and CRC-32. A file is for one colonnade version, CPU model and instruction set.
 """
 

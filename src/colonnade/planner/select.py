@@ -121,7 +121,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Selected:
-    """A kernel call on storages: numbers into Selection.storages; Const and Temp stay as they are."""
+    """A kernel call: operands are numbers into Selection.storages; Const and Temp stay."""
 
     choice: Choice
     operands: tuple[int | Const | Temp | None, ...]
