@@ -147,7 +147,7 @@ _RULES: dict[str, Rule] = {
     "Gemm": rules_algebra.check_gemm,
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), rules_algebra.check_channels),
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), rules_algebra.check_layer_norm),
-    "CumSum": rules_sequence.check_cum_sum,
+    **dict.fromkeys(("CumSum", "CumProd"), rules_sequence.check_cum_sum),
     "ReverseSequence": rules_sequence.check_reverse_sequence,
     "PRelu": rules_sequence.check_prelu,
     "LRN": check_lrn,

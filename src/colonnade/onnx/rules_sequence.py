@@ -41,7 +41,7 @@ def check_recurrent(view: NodeView) -> None:
 
 
 def check_cum_sum(view: NodeView) -> None:
-    """CumSum: one axis, which the input has."""
+    """CumSum, CumProd: one axis, which the input has."""
     data, axis = view.shape(0), view.shape(1)
     if axis is not None and axis not in ((), (1,), (None,)):
         raise view.error(f"axis of shape {list(axis)}, expected a scalar")
