@@ -23,7 +23,10 @@ class OpaqueType(TensorType):
 
 def from_type_proto(declared: TypeProto) -> TensorType:
     """The type; an OpaqueType where the IR has no equal."""
-    if declared.WhichOneof("value") != "tensor_type":
+    kind = declared.WhichOneof("value")
+    if kind is None:
+        return TensorType(DType.OTHER, None)
+    if kind != "tensor_type":
         return OpaqueType(DType.OTHER, None, declared.SerializeToString())
     tensor = declared.tensor_type
     shape = tuple(map(_dim, tensor.shape.dim)) if tensor.HasField("shape") else None
