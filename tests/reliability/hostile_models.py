@@ -978,7 +978,7 @@ def _many_entries(folder: Path) -> None:
     (folder / MODEL).write_bytes(content)
 
 
-_refused("1e6 metadata entries", _many_entries, "1000000 metadata entries")
+_refused("1e6 metadata entries", _many_entries, "more than 100000 metadata entries")
 
 # --- row 27: two sets of values -----------------------------------------------------------------
 

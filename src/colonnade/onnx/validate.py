@@ -80,10 +80,6 @@ def validate_model(
             f"IR version {model.ir_version} is not supported, expected 1 to {IR_VERSION}; "
             "export the model again with a current exporter"
         )
-    if len(model.metadata_props) > budget.max_metadata_entries:
-        raise ModelError(
-            f"{len(model.metadata_props)} metadata entries, budget {budget.max_metadata_entries}"
-        )
     for entry in model.metadata_props:
         check_name(entry.key, "metadata key", budget)
     resolve(model.graph, budget)

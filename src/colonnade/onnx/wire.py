@@ -85,13 +85,12 @@ def split_model(source: Source, budget: Budget) -> SplitModel:
             graph = _split_graph(source, part, budget, made)
         elif part.number == _MODEL_TRAINING:
             outer.skip(part.start, part.end)
-        num_metadata += part.number == _MODEL_METADATA
+        elif part.number == _MODEL_METADATA:
+            num_metadata += 1
+            if num_metadata > budget.max_metadata_entries:
+                raise ModelError(f"more than {budget.max_metadata_entries} metadata entries")
     if graph is None:
         raise ModelError("not an ONNX model: it holds no graph, or it is truncated")
-    if num_metadata > budget.max_metadata_entries:
-        raise ModelError(
-            f"{num_metadata} metadata entries, the budget is {budget.max_metadata_entries}"
-        )
     outer.add(_header(_MODEL_GRAPH, len(graph)) + graph)
     made.structure = outer.join(source.size)
     return made
