@@ -55,8 +55,18 @@ def lower_elementwise(graph: Graph) -> Iterator[Patch]:
 
 def _is_static_float32(graph: Graph, node: Node) -> bool:
     values = [value for value in (*node.inputs, *node.outputs) if value]
-    return bool(node.inputs) and all(
-        graph.dtype(v) is DType.FLOAT32 and is_static(graph.shape(v)) for v in values
+    if not node.inputs or any(graph.dtype(v) is not DType.FLOAT32 for v in values):
+        return False
+    shape = graph.shape(node.outputs[0])
+    operands = [graph.shape(value) for value in node.inputs if value]
+    return is_static(shape) and all(is_static(own) and _broadcasts(own, shape) for own in operands)
+
+
+def _broadcasts(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """False in models that only a lenient engine takes: there the node stays as it is."""
+    aligned = shape[len(shape) - len(own) :]
+    return len(own) <= len(shape) and all(
+        dim in (1, whole) for dim, whole in zip(own, aligned, strict=True)
     )
 
 
