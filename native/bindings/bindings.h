@@ -16,14 +16,16 @@ namespace nb = nanobind;
 
 using FloatArray = nb::ndarray<const float, nb::device::cpu, nb::c_contig>;
 using NumpyFloats = nb::ndarray<nb::numpy, float>;
+using NumpyBytes = nb::ndarray<nb::numpy, uint8_t>;
 
 void bind_runtime(nb::module_& m);
 void bind_executor(nb::module_& m);
 void bind_catalogue(nb::module_& m);
 void bind_test_kernels(nb::module_& m);
 
-// A 64-byte aligned float array that Python owns.
+// 64-byte aligned arrays that Python owns.
 NumpyFloats make_floats(int64_t count);
+NumpyBytes make_bytes(int64_t count);
 
 inline Isa isa_from(const std::string& name) {
   const std::optional<Isa> isa = parse_isa(name);

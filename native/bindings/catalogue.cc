@@ -3,6 +3,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <tuple>
 
 #include "bindings/bindings.h"
@@ -12,6 +13,7 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/layout/layout.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::bindings {
 namespace {
@@ -105,6 +107,32 @@ NumpyFloats pack_conv(int row, const FloatArray& w, const std::vector<int64_t>& 
   return packed;
 }
 
+// (row number, name, largest k_block)
+RowChoice choose_sparse_row(const std::string& isa, bool is_conv) {
+  if (is_conv) {
+    const auto& row = kernels::choose_sparse_conv(isa_from(isa));
+    return {number_of(kernels::sparse_conv_rows(), row), row.name,
+            static_cast<int>(kernels::sparse_k_block_max(row.panel_lanes))};
+  }
+  const auto& row = kernels::choose_sparse_matmul(isa_from(isa));
+  return {number_of(kernels::sparse_matmul_rows(), row), row.name,
+          static_cast<int>(kernels::sparse_k_block_max(row.panel_lanes))};
+}
+
+// w: [groups * m, k] row-major, k in the kernel's order. The rows of both sparse tables pack alike.
+NumpyBytes pack_sparse(int row, const FloatArray& w, int64_t groups, int64_t m, int64_t k,
+                       int64_t k_block) {
+  if (static_cast<int64_t>(w.size()) != groups * m * k)
+    throw nb::value_error("weights are not m x k");
+  const auto& chosen = row_at(kernels::sparse_matmul_rows(), row);
+  const auto packed = kernels::pack_sparse_weights(w.data(), {groups, m, k, k_block},
+                                                   chosen.tile_rows, chosen.panel_lanes);
+  if (packed.empty()) throw nb::value_error("the depth block does not fit the sparse format");
+  NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
+  std::memcpy(bytes.data(), packed.data(), packed.size());
+  return bytes;
+}
+
 std::vector<std::string> op_names() {
   std::vector<std::string> names;
   for (const exec::Op* op : exec::all_ops()) names.emplace_back(op->name);
@@ -139,6 +167,9 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("transposed"));
   m.def("pack_rows", &pack_rows, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
         nb::arg("transposed"));
+  m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));
+  m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
+        nb::arg("k"), nb::arg("k_block"));
   m.def("pack_conv", &pack_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
         nb::arg("transposed"));
 }

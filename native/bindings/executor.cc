@@ -23,15 +23,15 @@ class BoundExecutor {
   BoundExecutor(const Runtime& runtime, const Words& words, std::vector<InputArray> constants,
                 const std::string& isa)
       : constants_(std::move(constants)) {
-    std::vector<int64_t> sizes;
+    std::vector<exec::Constant> spans;
     std::vector<const std::byte*> pointers;
     for (const InputArray& constant : constants_) {
-      sizes.push_back(static_cast<int64_t>(constant.nbytes()));
       pointers.push_back(static_cast<const std::byte*>(constant.data()));
+      spans.emplace_back(pointers.back(), constant.nbytes());
     }
     exec::Plan plan;
     const std::string error =
-        exec::decode_plan({words.data(), words.shape(0)}, sizes, isa_from(isa), plan);
+        exec::decode_plan({words.data(), words.shape(0)}, spans, isa_from(isa), plan);
     if (!error.empty()) throw nb::value_error(error.c_str());
     executor_ =
         std::make_unique<exec::Executor>(std::move(plan), std::move(pointers), runtime.pool);

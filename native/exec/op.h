@@ -35,9 +35,11 @@ class ParamReader {
   bool ok_ = true;
 };
 
-// What prepare may know of an operand: its size. Absent operands have bytes == -1.
+// What prepare may know of an operand: its size, and the bytes of a constant. Absent operands have
+// bytes == -1.
 struct OperandInfo {
   int64_t bytes = -1;
+  const std::byte* data = nullptr;
   bool present() const { return bytes >= 0; }
 };
 

@@ -39,9 +39,8 @@ constexpr int64_t kMaxArrays = int64_t{1} << 20;
 
 class Decoder {
  public:
-  Decoder(std::span<const int64_t> words, std::span<const int64_t> constant_bytes, Isa isa,
-          Plan& plan)
-      : reader_(words), constant_bytes_(constant_bytes), isa_(isa), plan_(plan) {}
+  Decoder(std::span<const int64_t> words, std::span<const Constant> constants, Isa isa, Plan& plan)
+      : reader_(words), constants_(constants), isa_(isa), plan_(plan) {}
 
   // Start reading here.
   std::string decode() {
@@ -57,7 +56,7 @@ class Decoder {
     if (!is_count(plan_.num_inputs) || !is_count(plan_.num_outputs)) {
       return "number of inputs or outputs out of range";
     }
-    if (plan_.num_constants != static_cast<int64_t>(constant_bytes_.size())) {
+    if (plan_.num_constants != static_cast<int64_t>(constants_.size())) {
       return "number of constants differs";
     }
     if (std::string error = decode_buffers(); !error.empty()) return error;
@@ -93,7 +92,7 @@ class Decoder {
                                                                              : "outside the arena";
       case Space::constant:
         if (!within(plan_.num_constants)) return "no such constant";
-        return b.bytes <= constant_bytes_[static_cast<size_t>(b.index)]
+        return b.bytes <= static_cast<int64_t>(constants_[static_cast<size_t>(b.index)].size())
                    ? ""
                    : "larger than its constant";
       case Space::input:
@@ -153,7 +152,8 @@ class Decoder {
         return "operand out of range";
       }
       call.operands.push_back(static_cast<int32_t>(number));
-      infos.push_back({number < 0 ? -1 : plan_.buffers[static_cast<size_t>(number)].bytes});
+      infos.push_back(number < 0 ? OperandInfo{}
+                                 : info(plan_.buffers[static_cast<size_t>(number)]));
     }
     ParamReader params(reader_.list());
     PrepareContext context{params, infos, isa_};
@@ -161,6 +161,11 @@ class Decoder {
     if (!params.ok() || !params.at_end()) return "wrong number of parameters";
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, call.prepared.scratch_bytes);
     return "";
+  }
+
+  OperandInfo info(const Buffer& buffer) const {
+    if (buffer.space != Space::constant) return {buffer.bytes};
+    return {buffer.bytes, constants_[static_cast<size_t>(buffer.index)].data()};
   }
 
   std::string decode_text() {
@@ -177,16 +182,16 @@ class Decoder {
   }
 
   ParamReader reader_;
-  std::span<const int64_t> constant_bytes_;
+  std::span<const Constant> constants_;
   Isa isa_;
   Plan& plan_;
 };
 
 }  // namespace
 
-std::string decode_plan(std::span<const int64_t> words, std::span<const int64_t> constant_bytes,
+std::string decode_plan(std::span<const int64_t> words, std::span<const Constant> constants,
                         Isa isa, Plan& plan) {
-  return Decoder(words, constant_bytes, isa, plan).decode();
+  return Decoder(words, constants, isa, plan).decode();
 }
 
 }  // namespace colonnade::exec

@@ -47,8 +47,11 @@ struct Plan {
   std::vector<Step> steps;
 };
 
-// Fills `plan`; returns an empty string or what is wrong. constant_bytes: size of each constant.
-std::string decode_plan(std::span<const int64_t> words, std::span<const int64_t> constant_bytes,
+using Constant = std::span<const std::byte>;
+
+// Fills `plan`; returns an empty string or what is wrong. The constants are read too: packed sparse
+// weights hold offsets.
+std::string decode_plan(std::span<const int64_t> words, std::span<const Constant> constants,
                         Isa isa, Plan& plan);
 
 }  // namespace colonnade::exec

@@ -9,6 +9,7 @@ namespace colonnade::exec {
 #define COLONNADE_OP_FAMILIES(X) \
   X(matmul)                      \
   X(conv)                        \
+  X(sparse)                      \
   X(layout)                      \
   X(elementwise)                 \
   X(reduce)                      \

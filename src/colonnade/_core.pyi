@@ -92,6 +92,15 @@ def pack_rows(
     k: int,
     transposed: bool,
 ) -> NDArray[numpy.float32]: ...
+def choose_sparse(isa: str, is_conv: bool) -> tuple[int, str, int]: ...
+def pack_sparse(
+    row: int,
+    w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    groups: int,
+    m: int,
+    k: int,
+    k_block: int,
+) -> NDArray[numpy.uint8]: ...
 def pack_conv(
     row: int,
     w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],

@@ -3,6 +3,7 @@
 
 #include "exec/op.h"
 #include "exec/ops/check.h"
+#include "exec/ops/conv_shape.h"
 #include "exec/ops/epilogue.h"
 #include "exec/ops/grid.h"
 #include "kernels/depthwise/depthwise.h"
@@ -16,54 +17,8 @@ using kernels::ConvShape;
 using kernels::DepthwiseParams;
 using kernels::DepthwiseRow;
 
-constexpr int64_t kMaxExtent = int64_t{1} << 31;
 // Operands x, w, bias, residual, y, extras...
 constexpr size_t kConvOperands = 5;
-
-ConvShape read_shape(ParamReader& in) {
-  ConvShape s;
-  for (int64_t* field : {&s.batch, &s.channels, &s.in_h, &s.in_w, &s.out_channels, &s.out_h,
-                         &s.out_w, &s.kernel_h, &s.kernel_w, &s.stride_h, &s.stride_w,
-                         &s.dilation_h, &s.dilation_w, &s.pad_top, &s.pad_left, &s.group}) {
-    *field = in.integer();
-  }
-  return s;
-}
-
-std::string check_shape(const ConvShape& s) {
-  for (const int64_t extent :
-       {s.batch, s.channels, s.in_h, s.in_w, s.out_channels, s.out_h, s.out_w, s.kernel_h,
-        s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.group}) {
-    if (extent < 1 || extent > kMaxExtent) return "convolution sizes out of range";
-  }
-  if (s.pad_top < 0 || s.pad_left < 0 || s.pad_top > kMaxExtent || s.pad_left > kMaxExtent) {
-    return "convolution padding out of range";
-  }
-  if (s.channels % s.group != 0 || s.out_channels % s.group != 0) {
-    return "group does not divide the channels";
-  }
-  return "";
-}
-
-// Checks the five common operands; fills the strides.
-template <typename Params>
-std::string check_operands(std::span<const OperandInfo> o, int64_t weights, int64_t lanes,
-                           Params& p) {
-  const ConvShape& s = p.shape;
-  if (o.size() < kConvOperands) return "convolution takes at least 5 operands";
-  const int64_t in_columns = checked_product({s.batch, s.in_h, s.in_w});
-  const int64_t out_columns = checked_product({s.batch, s.out_h, s.out_w});
-  if (in_columns < 0 || out_columns < 0) return "convolution is too large";
-  if (!holds_floats(o[0], panel_floats(s.channels, in_columns, lanes))) return "x is too small";
-  if (!holds_floats(o[1], weights)) return "w is too small";
-  if (!holds_floats_or_absent(o[2], s.out_channels)) return "bias is too small";
-  const int64_t y_floats = panel_floats(s.out_channels, out_columns, lanes);
-  if (!holds_floats_or_absent(o[3], y_floats)) return "residual is too small";
-  if (!holds_floats(o[4], y_floats)) return "y is too small";
-  p.x_panel_stride = s.channels * lanes;
-  p.y_panel_stride = s.out_channels * lanes;
-  return "";
-}
 
 int64_t round_to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -88,17 +43,17 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   if (p->row->isa > context.isa) return "the conv kernel needs another instruction set";
   ConvParams& conv = p->conv;
   conv = {};
-  conv.shape = read_shape(in);
+  conv.shape = read_conv_shape(in);
   p->blocks = in.integer();
   conv.lo = in.real32();
   conv.hi = in.real32();
   const ConvShape& s = conv.shape;
-  if (std::string error = check_shape(s); !error.empty()) return error;
+  if (std::string error = check_conv_shape(s); !error.empty()) return error;
   const int64_t lanes = p->row->panel_lanes;
   const int64_t weights = checked_product({transposed ? s.channels : s.out_channels,
                                            (transposed ? s.out_channels : s.channels) / s.group,
                                            s.kernel_h, s.kernel_w});
-  std::string error = check_operands(context.operands, weights, lanes, conv);
+  std::string error = check_conv_operands(context.operands, weights, lanes, conv);
   if (!error.empty()) return error;
   conv.residual_panel_stride = conv.y_panel_stride;
   p->panels = ceil_div(s.batch * s.out_h * s.out_w, lanes);
@@ -165,17 +120,17 @@ std::string prepare_depthwise(PrepareContext& context, Prepared& prepared) {
   if (p->row->isa > context.isa) return "the depthwise kernel needs another instruction set";
   DepthwiseParams& conv = p->conv;
   conv = {};
-  conv.shape = read_shape(in);
+  conv.shape = read_conv_shape(in);
   p->blocks = in.integer();
   p->stripe_panels = in.integer();
   conv.lo = in.real32();
   conv.hi = in.real32();
   const ConvShape& s = conv.shape;
-  if (std::string error = check_shape(s); !error.empty()) return error;
+  if (std::string error = check_conv_shape(s); !error.empty()) return error;
   if (!kernels::is_depthwise(s)) return "not a depthwise convolution";
   const int64_t lanes = p->row->panel_lanes;
   const int64_t weights = checked_product({s.out_channels, s.kernel_h, s.kernel_w});
-  std::string error = check_operands(context.operands, weights, lanes, conv);
+  std::string error = check_conv_operands(context.operands, weights, lanes, conv);
   if (!error.empty()) return error;
   if (context.operands[3].present()) return "depthwise takes its residual in the epilogue";
   p->panels = ceil_div(s.batch * s.out_h * s.out_w, lanes);

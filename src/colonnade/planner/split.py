@@ -6,6 +6,8 @@ UNITS_PER_THREAD = 8
 """Enough that a thread which was held up can be helped, few enough that a unit fills caches."""
 TILES_PER_BLOCK_MIN = 4
 """Row tiles below which re-reading the activations costs more than the balance gains."""
+SPARSE_ROW_BLOCK = 64
+"""Rows of W that are one tile of the sparse kernels (kSparseRowBlock)."""
 VECTOR_LANES = 16
 """Columns of one AVX-512 vector: a last panel costs by the vectors that it fills."""
 STRIPE_PANELS = 32
@@ -14,11 +16,13 @@ IMBALANCE_MAX = 1.05
 """The busiest thread's share over the mean share, above which packing twice is the lesser evil."""
 
 
-def choose_blocks(panels: int, tiles: int, threads: int) -> int:
+def choose_blocks(
+    panels: int, tiles: int, threads: int, tiles_min: int = TILES_PER_BLOCK_MIN
+) -> int:
     """Row blocks per panel. One keeps threads on their own columns; more feed idle threads."""
     if threads == 1 or panels >= UNITS_PER_THREAD * threads:
         return 1
-    most = max(1, tiles // TILES_PER_BLOCK_MIN)
+    most = max(1, tiles // tiles_min)
     wanted = min(most, -(-UNITS_PER_THREAD * threads // panels))
     balanced = [b for b in range(wanted, min(most, 2 * wanted) + 1) if panels * b % threads == 0]
     return balanced[0] if balanced else wanted

@@ -20,9 +20,13 @@ from colonnade.planner.choice import (
     View,
 )
 from colonnade.planner.lower.epilogue import lower_epilogue
+from colonnade.planner.lower.product import ProductKernel
+from colonnade.planner.lower.sparse import find_sparsity, try_sparse_columns, try_sparse_conv
 from colonnade.planner.split import choose_blocks, choose_packing_blocks, choose_stripes
 
 CHANNELS = Layout(1)
+PANEL_KERNELS = ("matmul_columns", "sparse_columns")
+"""Adapters that read just the panels that they write."""
 
 # batch, channels, in_h, in_w, out_channels, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w,
 # dilation_h, dilation_w, pad_top, pad_left, group: native/kernels/conv/conv.h ConvShape.
@@ -116,53 +120,94 @@ def _choose(
     epilogue = lower_epilogue(program, node.inputs[3:], y_shape, CHANNELS, view)
     if isinstance(epilogue, str):
         return epilogue
-    batch, channels, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
-    panels = -(-batch * out_h * out_w // view.panel)
-    flops = 2 * batch * out_h * out_w * weights.size
-    is_depthwise = not transposed and shape[-1] == channels > 1
-    residual: Operand = epilogue.residual
-    ends = (epilogue.lo, epilogue.hi, *epilogue.params)
-    head: tuple[object, ...]
-    kernel: str
-    packed: Operand
-    if is_depthwise:
-        if not isinstance(residual, Absent):
-            return "depthwise with a residual"
-        row, name, _ = _core.choose_depthwise(view.isa, list(shape))
-        stripe, blocks = choose_stripes(panels, channels, view.threads)
-        kernel, head = "depthwise", (row, *shape, blocks, stripe)
-        packed = _flat(node.inputs[1], weights)
-    elif not transposed and _is_pointwise(shape):
-        row, name, tile = _core.choose_matmul(view.isa, out_channels, channels, panels * view.panel)
-        blocks = choose_blocks(panels, -(-out_channels // tile), view.threads)
-        kernel = "matmul_columns"
-        head = (row, out_channels, channels, batch * out_h * out_w, blocks)
-        key = (node.inputs[1], "matmul", row)
-        packed = Const(key, lambda: _core.pack_matmul(row, weights, out_channels, channels, False))
-    else:
-        row, name, tile = _core.choose_conv(view.isa, list(shape), transposed)
-        group = shape[-1]
-        tiles = group * -(-(out_channels // group) // tile)
-        kernel = "conv_transpose" if transposed else "conv"
-        blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
-        head = (row, *shape, blocks)
-        packed = Const(
-            (node.inputs[1], kernel, row),
-            lambda: _core.pack_conv(row, weights, list(shape), transposed),
-        )
+    is_depthwise = not transposed and shape[-1] == shape[1] > 1
+    if is_depthwise and not isinstance(epilogue.residual, Absent):
+        return "depthwise with a residual"
+    batch, _, _, _, _, out_h, out_w = shape[:7]
+    product = (
+        _choose_depthwise(node, view, shape, weights)
+        if is_depthwise
+        else _choose_product(node, view, shape, weights, transposed)
+    )
     operands: tuple[Operand, ...] = (
         In(node.inputs[0], CHANNELS),
-        packed,
+        product.packed,
         _flat(bias, view.constant(bias)) if bias else Absent(),
-        residual,
+        epilogue.residual,
         Out(node.outputs[0], CHANNELS),
         *epilogue.extras,
     )
-    why = f"{name}, {kernel_h}x{kernel_w}" + (f", then {epilogue.what}" if epilogue.what else "")
+    params = (*product.head, epilogue.lo, epilogue.hi, *epilogue.params)
+    why = product.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
-        kernel, operands, (*head, *ends), why,  # type: ignore[arg-type]  # ints and tuples
-        owns_columns=kernel == "matmul_columns" and blocks == 1, panels=panels, flops=flops,
+        product.kernel, operands, params, why,
+        owns_columns=product.kernel in PANEL_KERNELS and product.blocks == 1,
+        panels=-(-batch * out_h * out_w // view.panel),
+        flops=2 * batch * out_h * out_w * weights.size,
     )  # fmt: skip
+
+
+def _choose_product(
+    node: Node, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool
+) -> ProductKernel:
+    name = node.inputs[1]
+    if transposed:
+        return _choose_conv(name, view, shape, weights, transposed)
+    sparsity = find_sparsity(weights)
+    if _is_pointwise(shape):
+        batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
+        columns = batch * out_h * out_w
+        rows = weights.reshape(out_channels, channels)
+        sparse = try_sparse_columns(
+            name, lambda: rows, out_channels, channels, columns, view, sparsity
+        )
+        return sparse or _choose_pointwise(name, view, shape, weights)
+    sparse = try_sparse_conv(name, weights, shape, view, sparsity)
+    return sparse or _choose_conv(name, view, shape, weights, transposed)
+
+
+def _choose_pointwise(
+    name: str, view: View, shape: ConvShape, weights: np.ndarray
+) -> ProductKernel:
+    batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
+    columns = batch * out_h * out_w
+    panels = -(-columns // view.panel)
+    row, kernel, tile = _core.choose_matmul(view.isa, out_channels, channels, panels * view.panel)
+    blocks = choose_blocks(panels, -(-out_channels // tile), view.threads)
+    packed = Const(
+        (name, "matmul", row),
+        lambda: _core.pack_matmul(row, weights, out_channels, channels, False),
+    )
+    head = (row, out_channels, channels, columns, blocks)
+    return ProductKernel("matmul_columns", head, packed, f"{kernel}, 1x1", blocks)
+
+
+def _choose_conv(
+    name: str, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool
+) -> ProductKernel:
+    batch, _, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
+    row, kernel, tile = _core.choose_conv(view.isa, list(shape), transposed)
+    group = shape[-1]
+    tiles = group * -(-(out_channels // group) // tile)
+    adapter = "conv_transpose" if transposed else "conv"
+    blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
+    packed = Const(
+        (name, adapter, row), lambda: _core.pack_conv(row, weights, list(shape), transposed)
+    )
+    why = f"{kernel}, {kernel_h}x{kernel_w}"
+    return ProductKernel(adapter, (row, *shape, blocks), packed, why, blocks)
+
+
+def _choose_depthwise(
+    node: Node, view: View, shape: ConvShape, weights: np.ndarray
+) -> ProductKernel:
+    batch, channels, _, _, _, out_h, out_w, kernel_h, kernel_w = shape[:9]
+    row, kernel, _ = _core.choose_depthwise(view.isa, list(shape))
+    panels = -(-batch * out_h * out_w // view.panel)
+    stripe, blocks = choose_stripes(panels, channels, view.threads)
+    packed = _flat(node.inputs[1], weights)
+    why = f"{kernel}, {kernel_h}x{kernel_w}"
+    return ProductKernel("depthwise", (row, *shape, blocks, stripe), packed, why, blocks)
 
 
 def _is_pointwise(shape: ConvShape) -> bool:

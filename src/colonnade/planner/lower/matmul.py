@@ -23,7 +23,9 @@ from colonnade.planner.choice import (
     View,
 )
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
+from colonnade.planner.lower.product import ProductKernel
 from colonnade.planner.lower.program import lower_program
+from colonnade.planner.lower.sparse import find_sparsity, try_sparse_columns
 from colonnade.planner.split import UNITS_PER_THREAD, choose_blocks
 
 COLUMNS_MIN = 16
@@ -50,6 +52,10 @@ class _Weights:
     def scaled(self) -> np.ndarray:
         array = self.array if self.alpha == 1.0 else self.array * np.float32(self.alpha)
         return np.ascontiguousarray(array, dtype=np.float32)
+
+    def as_rows(self) -> np.ndarray:
+        """[M, K], scaled."""
+        return np.ascontiguousarray(self.scaled().T if self.transposed else self.scaled())
 
 
 def lower_matmul(node: Node, view: View) -> Choice | str:
@@ -108,21 +114,32 @@ def _lower_linear(
     )
     if isinstance(epilogue, str):
         return epilogue
-    row, name, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
     panels = -(-columns // view.panel)
-    blocks = choose_blocks(panels, -(-w.m // tile), view.threads)
-    key = (w.name, "matmul", row, w.transposed, w.alpha)
-    packed = Const(key, lambda: _core.pack_matmul(row, w.scaled(), w.m, w.k, w.transposed))
+    product = _choose_product(w, columns, view)
     operands: tuple[Operand, ...] = (
-        In(x, layout), packed, _bias(bias, view), epilogue.residual, Out(y, layout),
+        In(x, layout), product.packed, _bias(bias, view), epilogue.residual, Out(y, layout),
         *epilogue.extras,
     )  # fmt: skip
-    params = (row, w.m, w.k, columns, blocks, epilogue.lo, epilogue.hi, *epilogue.params)
-    why = f"{name}, {w.k} to {w.m} features" + (f", then {epilogue.what}" if epilogue.what else "")
+    params = (*product.head, epilogue.lo, epilogue.hi, *epilogue.params)
+    why = product.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
-        "matmul_columns", operands, params, why, owns_columns=blocks == 1, panels=panels,
+        product.kernel, operands, params, why, owns_columns=product.blocks == 1, panels=panels,
         flops=flops,
     )  # fmt: skip
+
+
+def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
+    sparsity = find_sparsity(w.array)
+    name = f"{w.name}, {w.transposed}, {w.alpha}"
+    sparse = try_sparse_columns(name, w.as_rows, w.m, w.k, columns, view, sparsity)
+    if sparse is not None:
+        return sparse
+    row, kernel_name, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
+    blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), view.threads)
+    key = (w.name, "matmul", row, w.transposed, w.alpha)
+    packed = Const(key, lambda: _core.pack_matmul(row, w.scaled(), w.m, w.k, w.transposed))
+    why = f"{kernel_name}, {w.k} to {w.m} features"
+    return ProductKernel("matmul_columns", (row, w.m, w.k, columns, blocks), packed, why, blocks)
 
 
 def _on_rows(

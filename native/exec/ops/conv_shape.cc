@@ -1,0 +1,37 @@
+#include "exec/ops/conv_shape.h"
+
+namespace colonnade::exec {
+namespace {
+
+constexpr int64_t kMaxExtent = int64_t{1} << 31;
+
+}  // namespace
+
+using kernels::ConvShape;
+
+ConvShape read_conv_shape(ParamReader& in) {
+  ConvShape s;
+  for (int64_t* field : {&s.batch, &s.channels, &s.in_h, &s.in_w, &s.out_channels, &s.out_h,
+                         &s.out_w, &s.kernel_h, &s.kernel_w, &s.stride_h, &s.stride_w,
+                         &s.dilation_h, &s.dilation_w, &s.pad_top, &s.pad_left, &s.group}) {
+    *field = in.integer();
+  }
+  return s;
+}
+
+std::string check_conv_shape(const ConvShape& s) {
+  for (const int64_t extent :
+       {s.batch, s.channels, s.in_h, s.in_w, s.out_channels, s.out_h, s.out_w, s.kernel_h,
+        s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.group}) {
+    if (extent < 1 || extent > kMaxExtent) return "convolution sizes out of range";
+  }
+  if (s.pad_top < 0 || s.pad_left < 0 || s.pad_top > kMaxExtent || s.pad_left > kMaxExtent) {
+    return "convolution padding out of range";
+  }
+  if (s.channels % s.group != 0 || s.out_channels % s.group != 0) {
+    return "group does not divide the channels";
+  }
+  return "";
+}
+
+}  // namespace colonnade::exec
