@@ -13,6 +13,7 @@ from colonnade.engine.loader import Fallback, Loader, make_target, plan_identity
 from colonnade.engine.program import LoadedProgram
 from colonnade.engine.saved import load_plan
 from colonnade.engine.source import GraphSource
+from colonnade.engine.tuner import TuneMode
 from colonnade.errors import InputError, PlanError
 from colonnade.ir import Graph
 from colonnade.passes.runner import Pass
@@ -31,6 +32,8 @@ def compile(  # the public name, as in torch.compile
     rules: Sequence[Pass] = (),
     custom_ops: Sequence[CustomOp] = (),
     keep_weights: bool = False,
+    tune: TuneMode = "fast",
+    strict_nan: bool = False,
 ) -> Engine:
     """Compile an ONNX model for this CPU.
 
@@ -43,7 +46,13 @@ def compile(  # the public name, as in torch.compile
     `rules`: rewrite rules of your own, run before ours (docs/guide/extending.md).
     `custom_ops`: operators of your own.
     `keep_weights`: keep the unpacked weights of a model file in memory. Without, they are read
-    again when a new set of input shapes is planned. Raises ModelError, CapabilityError.
+    again when a new set of input shapes is planned.
+    `tune`: "fast" measures the kernels of a layer whose zeros may or may not pay, for 20 ms a layer,
+    and remembers it on disk; "full" measures every layer with zeros, longer; "off" trusts the cost
+    model.
+    `strict_nan`: run layers with zero weights dense, so that 0 * NaN and 0 * inf are NaN as in IEEE
+    arithmetic; otherwise a weight that is zero does not multiply in a sparse kernel. Raises
+    ModelError, CapabilityError.
 
     >>> engine = colonnade.compile("model.onnx", threads=2)  # doctest: +SKIP
     """
@@ -56,7 +65,10 @@ def compile(  # the public name, as in torch.compile
     graph = source.signature
     is_reference = isinstance(runtime, str) and runtime == "reference"
     pool = _core.Runtime(threads or knobs.threads() or 0) if isinstance(runtime, str) else runtime
-    loader = Loader(source, pool, fallback, tuple(rules), tuple(custom_ops), is_reference)
+    loader = Loader(
+        source, pool, fallback, tuple(rules), tuple(custom_ops), is_reference, tune,
+        strict_nan,
+    )  # fmt: skip
     engine = Engine(graph, loader.target, loader.load, lambda: loader.constants.nbytes, loader.save)
     if shapes is not None:
         engine.prepare(shapes)

@@ -19,6 +19,11 @@ class ConstantStore:
             self._arrays[constant.key] = np.ascontiguousarray(constant.make())
         return self._arrays[constant.key]
 
+    def peek(self, constant: Const) -> np.ndarray:
+        """The array if it is there, else one made for the caller alone."""
+        known = self._arrays.get(constant.key)
+        return known if known is not None else np.ascontiguousarray(constant.make())
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""

@@ -20,6 +20,7 @@ from colonnade.engine.program import LoadedProgram, NativeStep, Step, native_par
 from colonnade.engine.reference import ReferenceStep
 from colonnade.engine.saved import save_plan
 from colonnade.engine.source import GraphSource
+from colonnade.engine.tuner import TuneMode, Tuner, find_cache_path
 from colonnade.errors import ModelError
 from colonnade.ir import Graph
 from colonnade.passes.pipeline import PASSES
@@ -55,9 +56,12 @@ class Loader:
         rules: tuple[Pass, ...],
         custom_ops: tuple[CustomOp, ...],
         is_reference: bool,
+        tune: TuneMode,
+        strict_nan: bool,
     ) -> None:
         self.constants = ConstantStore()
-        self.target = make_target(runtime)
+        self.target = replace(make_target(runtime), strict_nan=strict_nan)
+        self._tuner = self._make_tuner(runtime, tune) if tune != "off" else None
         self._source = source
         self._runtime = runtime
         self._fallback = fallback
@@ -70,9 +74,10 @@ class Loader:
         graph, passes = optimise(self._source.graph(), shapes, self._rules, self._custom_ops)
         if self._is_reference:
             return LoadedProgram(Program(graph, (), ()), [ReferenceStep(graph)], passes, shapes)
-        program = build_program(
-            graph, self.target, self.constants.pack, frozenset(self._custom_ops)
-        )
+        target = replace(self.target, tuner=self._tuner)
+        program = build_program(graph, target, self.constants.pack, frozenset(self._custom_ops))
+        if self._tuner is not None:
+            self._tuner.save()
         if self._fallback == "forbid":
             refuse_fallback(program)
         steps = [self._load_region(program, region) for region in program.regions]
@@ -87,6 +92,11 @@ class Loader:
         save_plan(
             path, self._source.signature, programs, plan_identity(self.target), _fallback_model
         )
+
+    def _make_tuner(self, runtime: Any, mode: TuneMode) -> Tuner:
+        target = self.target
+        path = find_cache_path(knobs.cache_dir(), cpu_model(), target.isa, target.threads)
+        return Tuner(runtime, target.isa, mode, path, self.constants.peek)
 
     def _load_region(self, program: Program, region: Region) -> Step:
         if isinstance(region, NativeRegion):

@@ -6,7 +6,7 @@ kernel takes the node. It never allocates: `build.py` turns choices into buffers
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,6 +82,19 @@ class Temp:
 Operand = In | Out | Const | Absent | Temp
 
 
+@dataclass(frozen=True, slots=True)
+class WeightFacts:
+    """The weights of a layer and what became of them."""
+
+    sparsity: float
+    """Share of zeros."""
+    structure: str
+    """dense, unstructured, 4x1 blocks, 1x4 blocks, 1:4, 2:4"""
+    dense_bytes: int
+    gain: float | None
+    """Measured speed over the dense kernel; None where it was not measured."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A native kernel for a node."""
@@ -99,6 +112,8 @@ class Choice:
     advisories: tuple[str, ...] = ()
     in_place: tuple[int, int] | None = None
     """(input operand, output operand): the output may take over the input's buffer."""
+    weights: Callable[[], WeightFacts] | None = None
+    """What was found in the layer's weights, for `explain`."""
     before: tuple[Choice, ...] = ()
     """Calls to run first (they may make extra values through Out)."""
 
@@ -114,8 +129,23 @@ class Alias:
     why: str = "same bytes"
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A product to be timed alone, on operands x, packed weights, and y; the rest is absent."""
+
+    kernel: str
+    params: tuple[Param, ...]
+    packed: Const
+    x_bytes: int
+    y_bytes: int
+
+
 class View(Protocol):
     """What a lowering may look at."""
+
+    def time(self, key: str, trials: Callable[[], Sequence[Trial]]) -> Sequence[float] | None:
+        """Seconds of each trial, or None where nothing is measured. `key` names the measurement:
+        the same key on the same machine is measured once."""
 
     @property
     def graph(self) -> Graph:
@@ -132,6 +162,10 @@ class View(Protocol):
     @property
     def threads(self) -> int:
         """Threads of the runtime."""
+
+    @property
+    def strict_nan(self) -> bool:
+        """True when a weight that is zero must multiply: no sparse kernels."""
 
     def layout(self, value: str) -> Layout:
         """The layout in which a value was made (ROWS for inputs and constants)."""

@@ -6,8 +6,9 @@ The result is a flat list of Selected calls on storages; `build.py` places them 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from colonnade.planner.choice import (
     Layout,
     Out,
     Temp,
+    Trial,
+    WeightFacts,
 )
 from colonnade.planner.lower import LOWERINGS
 
@@ -35,6 +38,17 @@ class Target:
     threads: int
     l1d_bytes: int
     l2_bytes: int
+    tuner: Tuner | None = None
+    """Measures products; None leaves the choice to the cost model."""
+    strict_nan: bool = False
+    """A weight that is zero multiplies too: no sparse kernels."""
+
+
+class Tuner(Protocol):
+    """Times products on this machine."""
+
+    def time(self, key: str, trials: Callable[[], Sequence[Trial]]) -> Sequence[float] | None:
+        """As View.time."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,11 @@ class GraphView:
         """Threads of the runtime."""
         return self.target.threads
 
+    @property
+    def strict_nan(self) -> bool:
+        """True when a weight that is zero must multiply."""
+        return self.target.strict_nan
+
     def layout(self, value: str) -> Layout:
         """The layout in which a value was made."""
         return self.layouts.get(value, ROWS)
@@ -77,6 +96,10 @@ class GraphView:
     def constant(self, value: str) -> np.ndarray | None:
         """The value's array when it is a constant."""
         return self.graph.constants.get(value)
+
+    def time(self, key: str, trials: Callable[[], Sequence[Trial]]) -> Sequence[float] | None:
+        """Seconds of each trial, where the target has a tuner."""
+        return self.target.tuner.time(key, trials) if self.target.tuner is not None else None
 
 
 Decision = Choice | Alias | str
@@ -143,6 +166,7 @@ class NodeRecord:
     nbytes: int
     flops: int = 0
     advisories: tuple[str, ...] = ()
+    weights: WeightFacts | None = None
 
 
 @dataclass
@@ -251,6 +275,7 @@ class Selector:
             node.name, node.op, "native", decision.kernel, decision.why, str(layout),
             sum(self._nbytes(o, self.view.layout(o)) for o in node.outputs if o),
             decision.flops, decision.advisories,
+            decision.weights() if decision.weights is not None else None,
         )  # fmt: skip
 
 

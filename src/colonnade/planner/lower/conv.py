@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -20,8 +21,12 @@ from colonnade.planner.choice import (
     View,
 )
 from colonnade.planner.lower.epilogue import lower_epilogue
-from colonnade.planner.lower.product import ProductKernel
-from colonnade.planner.lower.sparse import find_sparsity, try_sparse_columns, try_sparse_conv
+from colonnade.planner.lower.product import ProductKernel, Variant, find_facts
+from colonnade.planner.lower.sparse import (
+    choose_columns_product,
+    choose_conv_product,
+    find_sparsity,
+)
 from colonnade.planner.split import choose_blocks, choose_packing_blocks, choose_stripes
 
 CHANNELS = Layout(1)
@@ -144,6 +149,8 @@ def _choose(
         owns_columns=product.kernel in PANEL_KERNELS and product.blocks == 1,
         panels=-(-batch * out_h * out_w // view.panel),
         flops=2 * batch * out_h * out_w * weights.size,
+        advisories=product.advisories,
+        weights=lambda: find_facts(product, weights.reshape(weights.shape[0], -1)),
     )  # fmt: skip
 
 
@@ -152,50 +159,41 @@ def _choose_product(
 ) -> ProductKernel:
     name = node.inputs[1]
     if transposed:
-        return _choose_conv(name, view, shape, weights, transposed)
-    sparsity = find_sparsity(weights)
-    if _is_pointwise(shape):
-        batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
-        columns = batch * out_h * out_w
-        rows = weights.reshape(out_channels, channels)
-        sparse = try_sparse_columns(
-            name, lambda: rows, out_channels, channels, columns, view, sparsity
-        )
-        return sparse or _choose_pointwise(name, view, shape, weights)
-    sparse = try_sparse_conv(name, weights, shape, view, sparsity)
-    return sparse or _choose_conv(name, view, shape, weights, transposed)
-
-
-def _choose_pointwise(
-    name: str, view: View, shape: ConvShape, weights: np.ndarray
-) -> ProductKernel:
+        return _dense_conv(name, view, shape, weights, True, shape[0])
+    if not _is_pointwise(shape):
+        dense = Variant("dense", partial(_dense_conv, name, view, shape, weights, False))
+        return choose_conv_product(name, dense, weights, shape, view)
     batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
-    columns = batch * out_h * out_w
-    panels = -(-columns // view.panel)
-    row, kernel, tile = _core.choose_matmul(view.isa, out_channels, channels, panels * view.panel)
-    blocks = choose_blocks(panels, -(-out_channels // tile), view.threads)
-    packed = Const(
-        (name, "matmul", row),
-        lambda: _core.pack_matmul(row, weights, out_channels, channels, False),
-    )
-    head = (row, out_channels, channels, columns, blocks)
+    rows = weights.reshape(out_channels, channels)
+    sizes = (out_channels, channels, batch * out_h * out_w)
+    dense = Variant("dense", partial(_dense_pointwise, name, view, rows))
+    return choose_columns_product(name, dense, lambda: rows, sizes, find_sparsity(rows), view)
+
+
+def _dense_pointwise(name: str, view: View, weights: np.ndarray, columns: int) -> ProductKernel:
+    m, k = weights.shape
+    row, kernel, tile = _core.choose_matmul(view.isa, m, k, columns)
+    blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
+    packed = Const((name, "matmul", row), lambda: _core.pack_matmul(row, weights, m, k, False))
+    head = (row, m, k, columns, blocks)
     return ProductKernel("matmul_columns", head, packed, f"{kernel}, 1x1", blocks)
 
 
-def _choose_conv(
-    name: str, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool
+def _dense_conv(
+    name: str, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool, batch: int
 ) -> ProductKernel:
-    batch, _, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
-    row, kernel, tile = _core.choose_conv(view.isa, list(shape), transposed)
+    sized = (batch, *shape[1:])
+    out_channels, out_h, out_w, kernel_h, kernel_w = shape[4:9]
+    row, kernel, tile = _core.choose_conv(view.isa, list(sized), transposed)
     group = shape[-1]
     tiles = group * -(-(out_channels // group) // tile)
     adapter = "conv_transpose" if transposed else "conv"
     blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
     packed = Const(
-        (name, adapter, row), lambda: _core.pack_conv(row, weights, list(shape), transposed)
+        (name, adapter, row), lambda: _core.pack_conv(row, weights, list(sized), transposed)
     )
     why = f"{kernel}, {kernel_h}x{kernel_w}"
-    return ProductKernel(adapter, (row, *shape, blocks), packed, why, blocks)
+    return ProductKernel(adapter, (row, *sized, blocks), packed, why, blocks)
 
 
 def _choose_depthwise(

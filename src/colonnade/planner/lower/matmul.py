@@ -23,9 +23,9 @@ from colonnade.planner.choice import (
     View,
 )
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
-from colonnade.planner.lower.product import ProductKernel
+from colonnade.planner.lower.product import ProductKernel, Variant, find_facts
 from colonnade.planner.lower.program import lower_program
-from colonnade.planner.lower.sparse import find_sparsity, try_sparse_columns
+from colonnade.planner.lower.sparse import choose_columns_product, find_sparsity
 from colonnade.planner.split import UNITS_PER_THREAD, choose_blocks
 
 COLUMNS_MIN = 16
@@ -124,22 +124,25 @@ def _lower_linear(
     why = product.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
         product.kernel, operands, params, why, owns_columns=product.blocks == 1, panels=panels,
-        flops=flops,
+        flops=flops, advisories=product.advisories, weights=lambda: find_facts(product, w.as_rows()),
     )  # fmt: skip
 
 
 def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
-    sparsity = find_sparsity(w.array)
+    def make_dense(columns: int) -> ProductKernel:
+        row, kernel, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
+        blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), view.threads)
+        key = (w.name, "matmul", row, w.transposed, w.alpha)
+        packed = Const(key, lambda: _core.pack_matmul(row, w.scaled(), w.m, w.k, w.transposed))
+        why = f"{kernel}, {w.k} to {w.m} features"
+        return ProductKernel(
+            "matmul_columns", (row, w.m, w.k, columns, blocks), packed, why, blocks
+        )
+
     name = f"{w.name}, {w.transposed}, {w.alpha}"
-    sparse = try_sparse_columns(name, w.as_rows, w.m, w.k, columns, view, sparsity)
-    if sparse is not None:
-        return sparse
-    row, kernel_name, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
-    blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), view.threads)
-    key = (w.name, "matmul", row, w.transposed, w.alpha)
-    packed = Const(key, lambda: _core.pack_matmul(row, w.scaled(), w.m, w.k, w.transposed))
-    why = f"{kernel_name}, {w.k} to {w.m} features"
-    return ProductKernel("matmul_columns", (row, w.m, w.k, columns, blocks), packed, why, blocks)
+    sizes = (w.m, w.k, columns)
+    dense = Variant("dense", make_dense)
+    return choose_columns_product(name, dense, w.as_rows, sizes, find_sparsity(w.array), view)
 
 
 def _on_rows(

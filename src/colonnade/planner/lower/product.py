@@ -1,11 +1,21 @@
-"""What the weights of a product decide: the kernel, apart from its operands and its epilogue."""
+"""What the weights of a product decide: the kernel, apart from its operands and its epilogue.
+
+`choose_product` picks one of several variants of a layer: by measurement where the view can measure,
+by the cost model otherwise.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from colonnade.planner.choice import Const
+import numpy as np
+
+from colonnade.planner.choice import Const, Trial, View, WeightFacts
+from colonnade.planner.cost import DENSE_BIAS, SPARSITY_TRIED
 from colonnade.planner.plan import Param
+from colonnade.planner.structure import find_structure
 
 
 @dataclass(frozen=True)
@@ -20,3 +30,82 @@ class ProductKernel:
     why: str
     blocks: int
     """Row blocks per panel: 1 keeps threads on their own columns."""
+    gain: float | None = None
+    """Measured: time of the dense kernel over this one's."""
+    advisories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run a layer, for any number of columns (or images, for a convolution)."""
+
+    name: str
+    make: Callable[[int], ProductKernel]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Features, and columns for each unit of size: 1, or the pixels of an image."""
+
+    features: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a layer's variants have in common."""
+
+    key: str
+    """Says what was measured: kind, sizes and sparsity, not the layer's name."""
+    size: int
+    """Columns, or images."""
+    trial_size: int
+    """Columns or images of a measurement: enough to be representative, few enough to be short."""
+    x: Matrix
+    y: Matrix
+    sparsity: float
+
+
+NO_EPILOGUE: tuple[Param, ...] = (-math.inf, math.inf, (), ())
+
+
+def choose_product(
+    layer: Layer, dense: Variant, sparse: Sequence[Variant], is_expected: bool, view: View
+) -> ProductKernel:
+    """The fastest of the variants; dense wins ties.
+
+    `sparse` in order of preference, the first one being the cost model's choice. `is_expected`: the
+    model expects it to win.
+    """
+    if not sparse:
+        return dense.make(layer.size)
+    variants = (dense, *sparse)
+    seconds = view.time(
+        f"{layer.key} {'|'.join(v.name for v in variants)}",
+        lambda: [_trial(layer, variant, view) for variant in variants],
+    )
+    if seconds is None:
+        return (sparse[0] if is_expected else dense).make(layer.size)
+    best = min(range(1, len(variants)), key=lambda i: seconds[i])
+    gain = seconds[0] / seconds[best]
+    if gain > DENSE_BIAS:
+        chosen = variants[best].make(layer.size)
+        return replace(chosen, gain=gain, why=f"{chosen.why}, {gain:.1f}x dense")
+    advisory = f"ran dense: {layer.sparsity:.0%} zeros, the sparse kernel would run at {gain:.2f}x"
+    return replace(dense.make(layer.size), gain=1.0, advisories=(advisory,))
+
+
+def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
+    """What `explain` says of W[M, K]."""
+    sparsity = 1.0 - np.count_nonzero(weights) / max(weights.size, 1)
+    structure = find_structure(weights) if sparsity >= SPARSITY_TRIED else "dense"
+    return WeightFacts(sparsity, structure, 4 * weights.size, product.gain)
+
+
+def _trial(layer: Layer, variant: Variant, view: View) -> Trial:
+    product = variant.make(layer.trial_size)
+    x, y = (
+        matrix.features * -(-matrix.columns * layer.trial_size // view.panel) * view.panel
+        for matrix in (layer.x, layer.y)
+    )
+    return Trial(product.kernel, (*product.head, *NO_EPILOGUE), product.packed, 4 * x, 4 * y)

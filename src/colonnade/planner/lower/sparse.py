@@ -1,18 +1,28 @@
-"""Sparse products and convolutions: when they replace the dense kernel, and how they are packed."""
+"""Sparse products and convolutions: what there is to choose from, and how weights are packed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from colonnade import _core
 from colonnade.planner.choice import Const, View
-from colonnade.planner.cost import choose_k_block, prefers_sparse
-from colonnade.planner.lower.product import ProductKernel
+from colonnade.planner.cost import (
+    SPARSITY_EXPECTED,
+    SPARSITY_TRIED,
+    choose_k_block,
+)
+from colonnade.planner.lower.product import Layer, Matrix, ProductKernel, Variant, choose_product
 from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks
 
 ConvShape = tuple[int, ...]
+
+TRIAL_PANELS = 8
+"""Panels for each thread in a measurement: about a millisecond of a common layer."""
+K_BLOCK_SCALES = (1.0, 1.5)
+"""Depth blocks to measure, over the cost model's."""
 
 
 def find_sparsity(weights: np.ndarray) -> float:
@@ -20,18 +30,45 @@ def find_sparsity(weights: np.ndarray) -> float:
     return 1.0 - np.count_nonzero(weights) / max(weights.size, 1)
 
 
-def try_sparse_columns(
-    name: str, make: Callable[[], np.ndarray], m: int, k: int, columns: int, view: View,
+def choose_columns_product(
+    name: str,
+    dense: Variant,
+    make: Callable[[], np.ndarray],
+    sizes: tuple[int, int, int],
     sparsity: float,
-) -> ProductKernel | None:  # fmt: skip
-    """W[m, k] * X[k, columns] by its nonzeros; None where the dense kernel is the better choice.
+    view: View,
+) -> ProductKernel:
+    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights."""
+    m, k, columns = sizes
+    sparse: dict[int, Variant] = {}
+    if sparsity >= SPARSITY_TRIED and not view.strict_nan:
+        for scale in K_BLOCK_SCALES:
+            k_block_max = _core.choose_sparse(view.isa, False)[2]
+            k_block = choose_k_block(k, 1.0 - sparsity, k_block_max, scale=scale)
+            sparse[k_block] = Variant(
+                f"sparse-k{k_block}",
+                partial(_columns_kernel, name, make, m, k, k_block, sparsity, view),
+            )
+    trial = min(columns, TRIAL_PANELS * view.threads * view.panel)
+    layer = Layer(
+        f"product m{m} k{k} n{trial} {_bucket(sparsity)}",
+        columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
+    )  # fmt: skip
+    is_expected = sparsity >= SPARSITY_EXPECTED
+    return choose_product(layer, dense, tuple(sparse.values()), is_expected, view)
 
-    `make` returns the [m, k] weights.
-    """
-    if not prefers_sparse(sparsity):
-        return None
-    row, kernel_name, k_block_max = _core.choose_sparse(view.isa, False)
-    k_block = choose_k_block(k, 1.0 - sparsity, k_block_max)
+
+def _columns_kernel(
+    name: str,
+    make: Callable[[], np.ndarray],
+    m: int,
+    k: int,
+    k_block: int,
+    sparsity: float,
+    view: View,
+    columns: int,
+) -> ProductKernel:
+    row, kernel, _ = _core.choose_sparse(view.isa, False)
     panels = -(-columns // view.panel)
     blocks = choose_blocks(panels, -(-m // SPARSE_ROW_BLOCK), view.threads, tiles_min=1)
     packed = Const(
@@ -39,33 +76,62 @@ def try_sparse_columns(
         lambda: _core.pack_sparse(row, make(), 1, m, k, k_block),
     )
     head = (row, m, k, columns, k_block, blocks)
-    why = f"{kernel_name}, {sparsity:.0%} zeros, {k} to {m} features"
+    why = f"{kernel}, {k} to {m} features, {sparsity:.0%} zeros"
     return ProductKernel("sparse_columns", head, packed, why, blocks)
 
 
-def try_sparse_conv(
-    name: str, weights: np.ndarray, shape: ConvShape, view: View, sparsity: float
-) -> ProductKernel | None:
-    """A convolution by its nonzeros; `weights` in ONNX order, `shape` as in conv.h."""
-    batch, channels, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
+def choose_conv_product(
+    name: str, dense: Variant, weights: np.ndarray, shape: ConvShape, view: View
+) -> ProductKernel:
+    """A convolution; `weights` in ONNX order, `shape` as in conv.h."""
+    batch, channels, in_h, in_w, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
+    taps, per_group = kernel_h * kernel_w, channels // shape[-1]
+    sparsity = find_sparsity(weights)
+    k_block_max = _core.choose_sparse(view.isa, True)[2]
+    sparse: dict[int, Variant] = {}
+    if sparsity >= SPARSITY_TRIED and taps <= k_block_max and not view.strict_nan:
+        for scale in K_BLOCK_SCALES:
+            block = choose_k_block(per_group, 1 - sparsity, k_block_max // taps, taps, scale)
+            sparse[block] = Variant(
+                f"sparse-c{block}",
+                partial(_conv_kernel, name, weights, shape, block, sparsity, view),
+            )
+    pixels = out_h * out_w
+    trial = min(batch, max(1, TRIAL_PANELS * view.threads * view.panel // pixels))
+    layer = Layer(
+        f"conv {'x'.join(map(str, shape[1:]))} n{trial} {_bucket(sparsity)}",
+        batch, trial, Matrix(channels, in_h * in_w), Matrix(out_channels, pixels), sparsity,
+    )  # fmt: skip
+    is_expected = sparsity >= SPARSITY_EXPECTED
+    return choose_product(layer, dense, tuple(sparse.values()), is_expected, view)
+
+
+def _conv_kernel(
+    name: str,
+    weights: np.ndarray,
+    shape: ConvShape,
+    block_channels: int,
+    sparsity: float,
+    view: View,
+    batch: int,
+) -> ProductKernel:
+    _, channels, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
     group, taps = shape[-1], kernel_h * kernel_w
-    row, kernel_name, k_block_max = _core.choose_sparse(view.isa, True)
-    if not prefers_sparse(sparsity) or taps > k_block_max:
-        return None
-    per_group = channels // group
-    block_channels = choose_k_block(per_group, 1.0 - sparsity, k_block_max // taps, rows_each=taps)
+    row, kernel, _ = _core.choose_sparse(view.isa, True)
     panels = -(-batch * out_h * out_w // view.panel)
     tiles = group * -(-(out_channels // group) // SPARSE_ROW_BLOCK)
     blocks = choose_blocks(panels, tiles, view.threads, tiles_min=1)
+    depth = channels // group * taps
     packed = Const(
         (name, "sparse_conv", row, block_channels),
         lambda: _core.pack_sparse(
-            row, order_by_blocks(weights, block_channels), group, out_channels // group,
-            per_group * taps, block_channels * taps,
+            row, order_by_blocks(weights, block_channels), group, out_channels // group, depth,
+            block_channels * taps,
         ),
     )  # fmt: skip
-    why = f"{kernel_name}, {sparsity:.0%} zeros, {kernel_h}x{kernel_w}"
-    return ProductKernel("sparse_conv", (row, *shape, block_channels, blocks), packed, why, blocks)
+    head = (row, batch, *shape[1:], block_channels, blocks)
+    why = f"{kernel}, {kernel_h}x{kernel_w}, {sparsity:.0%} zeros"
+    return ProductKernel("sparse_conv", head, packed, why, blocks)
 
 
 def order_by_blocks(weights: np.ndarray, block_channels: int) -> np.ndarray:
@@ -77,3 +143,8 @@ def order_by_blocks(weights: np.ndarray, block_channels: int) -> np.ndarray:
         for first in range(0, channels, block_channels)
     ]
     return np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32)
+
+
+def _bucket(sparsity: float) -> str:
+    """Sparsity in steps of 2.5 %: layers within one step share a measurement."""
+    return f"s{round(sparsity * 40) / 40:.3f}"

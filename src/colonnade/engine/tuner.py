@@ -1,0 +1,148 @@
+"""Measures products on this machine, within a budget, and remembers what it measured.
+
+Timings are medians of interleaved runs: a machine that drifts hits all variants alike. They are kept
+in one JSON file for each CPU model, instruction set and number of threads; a file that cannot be read
+is measured anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy as np
+
+from colonnade import _core
+from colonnade.planner.choice import Const, Trial
+from colonnade.planner.plan import (
+    Buffer,
+    Call,
+    ParallelFor,
+    Plan,
+    Seq,
+    Space,
+    Split,
+    encode_plan,
+)
+
+TuneMode = Literal["off", "fast", "full"]
+BUDGET_S: Mapping[str, float] = {"fast": 0.02, "full": 0.2}
+"""Seconds of running for each measured layer; packing its weights comes on top."""
+ROUNDS_MIN = 3
+CACHE_VERSION = 1
+
+
+class Tuner:
+    """See planner.select.Tuner. `pack` makes packed weights, or finds those that an engine has."""
+
+    def __init__(
+        self,
+        runtime: Any,
+        isa: str,
+        mode: TuneMode,
+        cache_path: Path | None,
+        pack: Callable[[Const], np.ndarray],
+    ) -> None:
+        self._runtime = runtime
+        self._isa = isa
+        self._budget_s = BUDGET_S[mode]
+        self._prefix = "" if mode == "fast" else f"{mode} "
+        self._cache_path = cache_path
+        self._pack = pack
+        self._known = _read(cache_path)
+        self._is_changed = False
+
+    def time(self, key: str, trials: Callable[[], Sequence[Trial]]) -> Sequence[float] | None:
+        """Median seconds of each trial."""
+        key = self._prefix + key
+        if key not in self._known:
+            self._known[key] = self._measure(trials())
+            self._is_changed = True
+        return self._known[key]
+
+    def save(self) -> None:
+        """Write what was measured since the last time; a directory that cannot be written is no
+        error."""
+        if not self._is_changed or self._cache_path is None:
+            return
+        self._is_changed = False
+        try:
+            _write(self._cache_path, self._known | _read(self._cache_path))
+        except OSError:
+            return
+
+    def _measure(self, trials: Sequence[Trial]) -> list[float]:
+        runs = [self._load(trial) for trial in trials]
+        seconds: list[list[float]] = [[] for _ in trials]
+        for run in runs:  # pages, caches and the pool's threads
+            run()
+        begin = time.perf_counter()
+        while time.perf_counter() - begin < self._budget_s or len(seconds[0]) < ROUNDS_MIN:
+            for run, taken in zip(runs, seconds, strict=True):
+                start = time.perf_counter()
+                run()
+                taken.append(time.perf_counter() - start)
+        return [median(taken) for taken in seconds]
+
+    def _load(self, trial: Trial) -> Callable[[], object]:
+        weights = self._pack(trial.packed)
+        buffers = (
+            Buffer(Space.INPUT, trial.x_bytes),
+            Buffer(Space.CONSTANT, weights.nbytes),
+            Buffer(Space.OUTPUT, trial.y_bytes),
+        )
+        call = Call(trial.kernel, (0, 1, -1, -1, 2), trial.params, "trial")
+        body = Seq((ParallelFor((call,), Split.UNITS),))
+        plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
+        executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
+        x = np.ones(trial.x_bytes // 4, np.float32)
+        y = np.empty(trial.y_bytes // 4, np.float32)
+        return lambda: executor.run([x], [y])
+
+
+def find_cache_path(directory: Path, cpu: str, isa: str, threads: int) -> Path:
+    """The file of one CPU model, instruction set and number of threads."""
+    name = hashlib.sha256(cpu.encode()).hexdigest()[:12]
+    return directory / "tune" / f"{name}-{isa}-{threads}.json"
+
+
+def _read(path: Path | None) -> dict[str, list[float]]:
+    """What an earlier process measured; nothing when the file is missing or damaged."""
+    if path is None:
+        return {}
+    try:
+        document = json.loads(path.read_text())
+        if document["version"] != CACHE_VERSION:
+            return {}
+        return {
+            str(key): [float(second) for second in seconds]
+            for key, seconds in document["seconds"].items()
+            if len(seconds) == _count(str(key)) and all(second > 0 for second in seconds)
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _count(key: str) -> int:
+    """Variants that a key names: its last word is their list."""
+    return len(key.rsplit(" ", 1)[-1].split("|")) if key else 0
+
+
+def _write(path: Path, known: Mapping[str, Sequence[float]]) -> None:
+    """Replace the file in one step: a reader sees the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump({"version": CACHE_VERSION, "seconds": known}, file)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
