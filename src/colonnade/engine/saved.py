@@ -25,11 +25,12 @@ from colonnade.engine.program import LoadedProgram, NativeParts, NativeStep, Ste
 from colonnade.errors import PlanError
 from colonnade.ir import DType, Graph, TensorType
 from colonnade.planner.build import Program
+from colonnade.planner.choice import WeightFacts
 from colonnade.planner.explain import PassRecord
 from colonnade.planner.select import NodeRecord
 
 MAGIC = b"COLONNAD"
-FORMAT = 1
+FORMAT = 2
 ALIGNMENT = 64
 HEADER_BYTES_MAX = 1 << 30
 _PREFIX = struct.Struct("<8sQQ")
@@ -257,10 +258,7 @@ def _program_from_json(
             )
             steps.append(FallbackStep(arrays[step["model"]].tobytes(), names, threads))
     constants = {name: arrays[number] for name, number in saved["constants"].items()}
-    records = tuple(
-        NodeRecord(**{**record, "advisories": tuple(record["advisories"])})
-        for record in saved["records"]
-    )
+    records = tuple(_load_record(record) for record in saved["records"])
     program = Program(graph.with_changes(constants=constants), (), records)
     shapes = {name: tuple(shape) for name, shape in saved["shapes"].items()}
     return LoadedProgram(program, steps, [PassRecord(**p) for p in saved["passes"]], shapes)
@@ -276,3 +274,9 @@ def _native_from_json(step: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> 
         step["outputs"],
         [(tuple(shape), np.dtype(dtype)) for shape, dtype in step["output_types"]],
     )
+
+
+def _load_record(saved: dict[str, Any]) -> NodeRecord:
+    weights = saved["weights"]
+    facts = WeightFacts(**weights) if weights is not None else None
+    return NodeRecord(**{**saved, "advisories": tuple(saved["advisories"]), "weights": facts})

@@ -94,6 +94,10 @@ class WeightFacts:
     gain: float | None
     """Measured speed over the dense kernel; None where it was not measured."""
 
+    def __str__(self) -> str:
+        gain = "" if self.gain is None else f", measured {self.gain:.1f}x dense"
+        return f"{self.sparsity:.0%} zeros, {self.structure}{gain}"
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -34,6 +34,11 @@ class Explanation:
     num_allocations: int
 
     @property
+    def dense_weight_bytes(self) -> int:
+        """Bytes of the products' weights as dense fp32."""
+        return sum(node.weights.dense_bytes for node in self.nodes if node.weights is not None)
+
+    @property
     def num_native(self) -> int:
         """Nodes that native kernels run."""
         return sum(node.runtime == "native" for node in self.nodes)
@@ -58,6 +63,7 @@ class Explanation:
             "arena_bytes": self.arena_bytes,
             "scratch_bytes": self.scratch_bytes,
             "constant_bytes": self.constant_bytes,
+            "dense_weight_bytes": self.dense_weight_bytes,
             "num_allocations": self.num_allocations,
             "num_native": self.num_native,
             "num_fallback": self.num_fallback,
@@ -68,7 +74,8 @@ class Explanation:
             f"model {self.model}: {self.num_native} native nodes, {self.num_fallback} in ONNX "
             f"Runtime; {self.isa}, {self.threads} threads",
             f"memory: arena {_mib(self.arena_bytes)}, scratch {_mib(self.scratch_bytes)}, "
-            f"weights {_mib(self.constant_bytes)}",
+            f"constants {_mib(self.constant_bytes)} (weights of products as dense fp32: "
+            f"{_mib(self.dense_weight_bytes)})",
         ]
         width = max((len(node.name) for node in self.nodes), default=0)
         for node in self.nodes:

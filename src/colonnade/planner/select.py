@@ -271,11 +271,12 @@ class Selector:
         layout = self.view.layout(out)
         if isinstance(decision, Alias):
             return NodeRecord(node.name, node.op, "native", "alias", decision.why, str(layout), 0)
+        weights = decision.weights() if decision.weights is not None else None
+        why = decision.why + (f"; {weights}" if weights is not None and weights.sparsity else "")
         return NodeRecord(
-            node.name, node.op, "native", decision.kernel, decision.why, str(layout),
+            node.name, node.op, "native", decision.kernel, why, str(layout),
             sum(self._nbytes(o, self.view.layout(o)) for o in node.outputs if o),
-            decision.flops, decision.advisories,
-            decision.weights() if decision.weights is not None else None,
+            decision.flops, decision.advisories, weights,
         )  # fmt: skip
 
 

@@ -89,8 +89,7 @@ def choose_product(
     best = min(range(1, len(variants)), key=lambda i: seconds[i])
     gain = seconds[0] / seconds[best]
     if gain > DENSE_BIAS:
-        chosen = variants[best].make(layer.size)
-        return replace(chosen, gain=gain, why=f"{chosen.why}, {gain:.1f}x dense")
+        return replace(variants[best].make(layer.size), gain=gain)
     advisory = f"ran dense: {layer.sparsity:.0%} zeros, the sparse kernel would run at {gain:.2f}x"
     return replace(dense.make(layer.size), gain=1.0, advisories=(advisory,))
 

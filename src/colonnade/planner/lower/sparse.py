@@ -47,7 +47,7 @@ def choose_columns_product(
             k_block = choose_k_block(k, 1.0 - sparsity, k_block_max, scale=scale)
             sparse[k_block] = Variant(
                 f"sparse-k{k_block}",
-                partial(_columns_kernel, name, make, m, k, k_block, sparsity, view),
+                partial(_columns_kernel, name, make, m, k, k_block, view),
             )
     trial = min(columns, TRIAL_PANELS * view.threads * view.panel)
     layer = Layer(
@@ -64,7 +64,6 @@ def _columns_kernel(
     m: int,
     k: int,
     k_block: int,
-    sparsity: float,
     view: View,
     columns: int,
 ) -> ProductKernel:
@@ -76,7 +75,7 @@ def _columns_kernel(
         lambda: _core.pack_sparse(row, make(), 1, m, k, k_block),
     )
     head = (row, m, k, columns, k_block, blocks)
-    why = f"{kernel}, {k} to {m} features, {sparsity:.0%} zeros"
+    why = f"{kernel}, {k} to {m} features"
     return ProductKernel("sparse_columns", head, packed, why, blocks)
 
 
@@ -94,7 +93,7 @@ def choose_conv_product(
             block = choose_k_block(per_group, 1 - sparsity, k_block_max // taps, taps, scale)
             sparse[block] = Variant(
                 f"sparse-c{block}",
-                partial(_conv_kernel, name, weights, shape, block, sparsity, view),
+                partial(_conv_kernel, name, weights, shape, block, view),
             )
     pixels = out_h * out_w
     trial = min(batch, max(1, TRIAL_PANELS * view.threads * view.panel // pixels))
@@ -111,7 +110,6 @@ def _conv_kernel(
     weights: np.ndarray,
     shape: ConvShape,
     block_channels: int,
-    sparsity: float,
     view: View,
     batch: int,
 ) -> ProductKernel:
@@ -130,7 +128,7 @@ def _conv_kernel(
         ),
     )  # fmt: skip
     head = (row, batch, *shape[1:], block_channels, blocks)
-    why = f"{kernel}, {kernel_h}x{kernel_w}, {sparsity:.0%} zeros"
+    why = f"{kernel}, {kernel_h}x{kernel_w}"
     return ProductKernel("sparse_conv", head, packed, why, blocks)
 
 
