@@ -65,6 +65,16 @@ std::string check_operands(std::span<const OperandInfo> o, int64_t weights, int6
   return "";
 }
 
+// How a convolution over panels uses its operands; `epilogue` those behind the common five.
+void set_uses(const ConvShape& s, int64_t lanes, const Epilogue& epilogue, Prepared& prepared) {
+  const PanelUse y = write_same(s.out_channels * lanes);
+  prepared.uses = {read_reach(s.channels * lanes), {}, {}, read_same(s.out_channels * lanes), y};
+  add_extra_uses(epilogue, prepared.uses);
+  prepared.reach = {lanes,   s.batch * s.out_h * s.out_w, s.in_h,     s.in_w,
+                    s.out_h, s.out_w,                     s.stride_h, (s.kernel_h - 1) * s.dilation_h + 1,
+                    s.pad_top};
+}
+
 int64_t round_to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // ---- conv, conv_transpose. params: row, shape (16), blocks, lo, hi, epilogue.
@@ -110,6 +120,8 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   p->conv_scratch = round_to_line(transposed ? kernels::conv_transpose_scratch_bytes(*p->row, s)
                                              : kernels::conv_scratch_bytes(*p->row, s));
   prepared.units = p->panels * p->blocks;
+  prepared.units_per_panel = p->blocks == 1 ? 1 : 0;
+  if (!transposed) set_uses(s, lanes, p->epilogue, prepared);
   prepared.scratch_bytes = p->conv_scratch + p->epilogue.scratch_bytes;
   prepared.params = std::move(p);
   return "";
@@ -187,6 +199,8 @@ std::string prepare_depthwise(PrepareContext& context, Prepared& prepared) {
   if (!error.empty()) return error;
   p->conv_scratch = round_to_line(kernels::depthwise_scratch_bytes(*p->row, s));
   prepared.units = p->stripes * p->blocks;
+  prepared.units_per_panel = p->blocks == 1 && p->stripe_panels == 1 ? 1 : 0;
+  set_uses(s, lanes, p->epilogue, prepared);
   prepared.scratch_bytes = p->conv_scratch + p->epilogue.scratch_bytes;
   prepared.params = std::move(p);
   return "";
