@@ -200,8 +200,8 @@ void Executor::run_segment(Job& job, size_t step_idx, int thread_idx, int64_t nu
   const Step& step = plan_.steps[step_idx];
   const Segment segment = find_segment(step.stripe, number);
   Walk walk;
-  start_walk(step.stripe, step.calls.size(), segment.first, walk);
-  for (int64_t end = segment.first; end < segment.end;) {
+  int64_t end = start_walk(step.stripe, step.calls.size(), segment.first, walk);
+  while (end < segment.end) {
     end = std::min(end + step.stripe.stripe_panels, segment.end);
     start_stripe(step.stripe, step.calls.size(), end, walk);
     run_stripe(job, step_idx, thread_idx, walk);

@@ -11,9 +11,11 @@ Segment find_segment(const Stripe& stripe, int64_t number) {
   return {stripe.panels * number / stripe.segments, stripe.panels * (number + 1) / stripe.segments};
 }
 
-void start_walk(const Stripe& stripe, size_t num_calls, int64_t first, Walk& walk) {
-  std::fill_n(walk.done.begin(), num_calls, first);
+namespace {
+
+void find_starts(const Stripe& stripe, size_t num_calls, int64_t first, Walk& walk) {
   std::array<bool, kStripeCallsMax> is_found{};
+  std::fill_n(walk.done.begin(), num_calls, first);
   for (size_t i = stripe.made.size(); i-- > 0;) {
     const Made& made = stripe.made[i];
     int64_t start = made.is_window ? made.panel_limit : first;
@@ -27,6 +29,26 @@ void start_walk(const Stripe& stripe, size_t num_calls, int64_t first, Walk& wal
   for (size_t i = 0; i < stripe.made.size(); ++i) walk.base[i] = walk.done[stripe.made[i].call];
 }
 
+bool has_work(size_t num_calls, const Walk& walk) {
+  for (size_t c = 0; c < num_calls; ++c) {
+    if (walk.end[c] > walk.done[c]) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+int64_t start_walk(const Stripe& stripe, size_t num_calls, int64_t first, Walk& walk) {
+  find_starts(stripe, num_calls, first, walk);
+  int64_t end = first;
+  for (int64_t i = 0; i < kWarmUpMax && end > 0; ++i) {
+    start_stripe(stripe, num_calls, end, walk);
+    if (!has_work(num_calls, walk)) break;
+    end -= stripe.stripe_panels;
+  }
+  return end;
+}
+
 void start_stripe(const Stripe& stripe, size_t num_calls, int64_t end, Walk& walk) {
   std::fill_n(walk.end.begin(), num_calls, 0);
   for (size_t i = stripe.made.size(); i-- > 0;) {
@@ -37,6 +59,7 @@ void start_stripe(const Stripe& stripe, size_t num_calls, int64_t end, Walk& wal
       call_end = std::max(call_end, end_read(reader.reach, walk.end[reader.call]));
     }
   }
+  for (size_t c = 0; c < num_calls; ++c) walk.end[c] = std::max(walk.end[c], walk.done[c]);
 }
 
 namespace {
@@ -97,9 +120,8 @@ class Builder {
 
   std::string build() {
     if (calls_.empty() || calls_.size() > kStripeCallsMax) return "number of calls out of range";
-    const int64_t most = std::min(stripe_.panels, kStripesMax);
     if (stripe_.panels < 1 || stripe_.stripe_panels < 1 || stripe_.segments < 1 ||
-        stripe_.segments > most || stripe_.panels / stripe_.stripe_panels > kStripesMax) {
+        stripe_.segments > std::min(stripe_.panels, kSegmentsMax) || stripe_.panels / stripe_.stripe_panels > kStripesMax) {
       return "panels, stripe or segments out of range";
     }
     for (size_t c = 0; c < calls_.size(); ++c) {
@@ -192,8 +214,8 @@ class Builder {
     Walk walk;
     for (int64_t s = 0; s < stripe_.segments; ++s) {
       const Segment segment = find_segment(stripe_, s);
-      start_walk(stripe_, calls_.size(), segment.first, walk);
-      for (int64_t end = segment.first; end < segment.end;) {
+      int64_t end = start_walk(stripe_, calls_.size(), segment.first, walk);
+      while (end < segment.end) {
         end = std::min(end + stripe_.stripe_panels, segment.end);
         start_stripe(stripe_, calls_.size(), end, walk);
         if (std::string error = check_stripe(segment.first, end, walk); !error.empty()) {
@@ -211,7 +233,7 @@ class Builder {
       const int64_t from = walk.done[made.call], to = walk.end[made.call];
       if (from > to || to > made.panel_limit) return label(made) + "its panels run out of range";
       if (!made.is_window) {
-        if (from < first || to != end) return label(made) + "writes panels of another segment";
+        if (from < first || to != std::max(first, end)) return label(made) + "writes panels of another segment";
         continue;
       }
       const int64_t kept = first_kept(made, walk);

@@ -7,7 +7,8 @@
 // a window: `capacity` panels private to the thread, which hold panels [base, base + capacity) of
 // the tensor. Kernels address panel p at pointer + p * panel_bytes, so they get the pointer
 // window - base * panel_bytes. A full window moves the panels that are still read to its front.
-// Nothing is computed twice inside a segment; the rows above its first one are.
+// Nothing is computed twice inside a segment; the halo above its first panel is, stripe by stripe
+// too, as if the segment had started earlier.
 #pragma once
 
 #include <array>
@@ -29,6 +30,9 @@ inline constexpr size_t kStripeMadeMax = 128;
 inline constexpr size_t kStripeOperandsMax = 32;
 // Stripes of all segments together: what verification walks through.
 inline constexpr int64_t kStripesMax = int64_t{1} << 20;
+inline constexpr int64_t kSegmentsMax = 1 << 12;
+// Stripes in which a segment's first halo is computed; what is left comes in one.
+inline constexpr int64_t kWarmUpMax = 64;
 
 // A call that reads what another made, and by which reach.
 struct Reader {
@@ -76,9 +80,10 @@ struct Segment {
 };
 Segment find_segment(const Stripe& stripe, int64_t number);
 
-// Every call stands at the first panel that the segment needs of it.
-void start_walk(const Stripe& stripe, size_t num_calls, int64_t first, Walk& walk);
-// Sets the ends of a stripe whose final outputs stop at `end`.
+// Every call stands at the first panel that the segment needs of it. Returns the final output panel
+// after which the first stripe counts: before `first` when there is a halo to compute.
+int64_t start_walk(const Stripe& stripe, size_t num_calls, int64_t first, Walk& walk);
+// Sets the ends of a stripe whose final outputs stop at `end`; none is before what is done.
 void start_stripe(const Stripe& stripe, size_t num_calls, int64_t end, Walk& walk);
 // Makes room for the panels that `call` is about to compute, in its thread's windows.
 void make_room(const Stripe& stripe, size_t call, std::byte* windows, Walk& walk);

@@ -14,6 +14,7 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node
 from colonnade.planner.plan import Param
+from colonnade.planner.reach import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,20 @@ class Temp:
 Operand = In | Out | Const | Absent | Temp
 
 
+@dataclass(frozen=True, slots=True)
+class Striped:
+    """How a call runs in a Stripe, one unit or more for each panel of its output.
+
+    Operands in columns are read and written panel by panel, operands in rows as a whole.
+    """
+
+    params: tuple[Param, ...]
+    reach: Reach | None = None
+    """Which panels of the first operand are read; the same ones when None."""
+    scratch_bytes: int = 0
+    """What a thread keeps in cache beside panels and weights."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A native kernel for a node."""
@@ -101,6 +116,8 @@ class Choice:
     """(input operand, output operand): the output may take over the input's buffer."""
     before: tuple[Choice, ...] = ()
     """Calls to run first (they may make extra values through Out)."""
+    striped: Striped | None = None
+    """None: the call cannot be in a Stripe."""
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,16 @@ from colonnade.planner.choice import (
     Lowering,
     Operand,
     Out,
+    Striped,
     View,
 )
 from colonnade.planner.lower.epilogue import lower_epilogue
+from colonnade.planner.reach import Reach
 from colonnade.planner.split import choose_blocks, choose_packing_blocks, choose_stripes
 
 CHANNELS = Layout(1)
+PACKED_ROWS = 1024
+"""Rows that a convolution packs at a time: native/kernels/conv/blocks.h."""
 
 # batch, channels, in_h, in_w, out_channels, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w,
 # dilation_h, dilation_w, pad_top, pad_left, group: native/kernels/conv/conv.h ConvShape.
@@ -125,18 +129,21 @@ def _choose(
     head: tuple[object, ...]
     kernel: str
     packed: Operand
+    striped: Striped | None = None
     if is_depthwise:
         if not isinstance(residual, Absent):
             return "depthwise with a residual"
         row, name, _ = _core.choose_depthwise(view.isa, list(shape))
         stripe, blocks = choose_stripes(panels, channels, view.threads)
         kernel, head = "depthwise", (row, *shape, blocks, stripe)
+        striped = Striped((row, *shape, 1, 1, *ends), _reach(shape, view.panel))
         packed = _flat(node.inputs[1], weights)
     elif not transposed and _is_pointwise(shape):
         row, name, tile = _core.choose_matmul(view.isa, out_channels, channels, panels * view.panel)
         blocks = choose_blocks(panels, -(-out_channels // tile), view.threads)
         kernel = "matmul_columns"
-        head = (row, out_channels, channels, batch * out_h * out_w, blocks)
+        sizes = (row, out_channels, channels, batch * out_h * out_w)
+        head, striped = (*sizes, blocks), Striped((*sizes, 1, *ends))
         key = (node.inputs[1], "matmul", row)
         packed = Const(key, lambda: _core.pack_matmul(row, weights, out_channels, channels, False))
     else:
@@ -146,6 +153,11 @@ def _choose(
         kernel = "conv_transpose" if transposed else "conv"
         blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
         head = (row, *shape, blocks)
+        if not transposed:
+            rows = min(channels // group * kernel_h * kernel_w, PACKED_ROWS)
+            striped = Striped(
+                (row, *shape, 1, *ends), _reach(shape, view.panel), 4 * rows * view.panel
+            )
         packed = Const(
             (node.inputs[1], kernel, row),
             lambda: _core.pack_conv(row, weights, list(shape), transposed),
@@ -162,7 +174,14 @@ def _choose(
     return Choice(
         kernel, operands, (*head, *ends), why,  # type: ignore[arg-type]  # ints and tuples
         owns_columns=kernel == "matmul_columns" and blocks == 1, panels=panels, flops=flops,
+        striped=striped,
     )  # fmt: skip
+
+
+def _reach(shape: ConvShape, lanes: int) -> Reach:
+    batch, _, in_h, in_w, _, out_h, out_w, kernel_h, _, stride_h, _, dilation_h, _, pad_top = shape[:14]
+    span = (kernel_h - 1) * dilation_h + 1
+    return Reach(lanes, batch * out_h * out_w, in_h, in_w, out_h, out_w, stride_h, span, pad_top)
 
 
 def _is_pointwise(shape: ConvShape) -> bool:

@@ -20,6 +20,7 @@ from colonnade.planner.choice import (
     Lowering,
     Operand,
     Out,
+    Striped,
     View,
 )
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
@@ -117,11 +118,11 @@ def _lower_linear(
         In(x, layout), packed, _bias(bias, view), epilogue.residual, Out(y, layout),
         *epilogue.extras,
     )  # fmt: skip
-    params = (row, w.m, w.k, columns, blocks, epilogue.lo, epilogue.hi, *epilogue.params)
+    head, ends = (row, w.m, w.k, columns), (epilogue.lo, epilogue.hi, *epilogue.params)
     why = f"{name}, {w.k} to {w.m} features" + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
-        "matmul_columns", operands, params, why, owns_columns=blocks == 1, panels=panels,
-        flops=flops,
+        "matmul_columns", operands, (*head, blocks, *ends), why, owns_columns=blocks == 1,
+        panels=panels, flops=flops, striped=Striped((*head, 1, *ends)),
     )  # fmt: skip
 
 
