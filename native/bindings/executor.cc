@@ -68,7 +68,11 @@ class BoundExecutor {
   }
 
   int64_t arena_bytes() const { return executor_->plan().arena_bytes; }
-  int64_t scratch_bytes() const { return executor_->plan().scratch_bytes * pool_->num_threads(); }
+  // Of all threads: their scratch and their windows.
+  int64_t scratch_bytes() const {
+    const exec::Plan& plan = executor_->plan();
+    return (plan.scratch_bytes + plan.window_bytes) * pool_->num_threads();
+  }
   int64_t num_allocations() const { return executor_->num_allocations(); }
 
  private:

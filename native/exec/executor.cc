@@ -1,5 +1,7 @@
 #include "exec/executor.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <stdexcept>
 
@@ -17,6 +19,8 @@ int64_t now_ns() {
 
 int64_t share(int64_t units, int part, int parts) { return units * part / parts; }
 
+int64_t round_to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
 }  // namespace
 
 struct alignas(64) Counter {
@@ -26,8 +30,8 @@ struct alignas(64) Counter {
 // What one run needs and the next one reuses.
 struct Executor::State {
   runtime::Arena arena;
-  std::byte* scratch = nullptr;
-  std::vector<std::byte*> operands;   // Of all calls, in plan order.
+  std::byte* threads = nullptr;       // Scratch and windows, thread by thread.
+  std::vector<std::byte*> operands;   // Of all calls, in plan order; null in a window.
   std::vector<size_t> first_operand;  // Per call.
   std::vector<Counter> taken;         // Per (step, thread): how much of its share is taken.
   std::vector<Counter> done;          // Per step: work items that are done.
@@ -94,14 +98,13 @@ std::unique_ptr<Executor::State> Executor::take_state() {
   }
   const auto threads = static_cast<size_t>(pool_->num_threads());
   auto state = std::make_unique<State>();
-  const int64_t scratch = (plan_.scratch_bytes + 63) / 64 * 64;
-  const int64_t arena = (plan_.arena_bytes + 63) / 64 * 64;
+  const int64_t arena = round_to_line(plan_.arena_bytes);
   // 64 bytes of slack on both sides: masked vector loads may point just outside a buffer.
-  if (!state->arena.reserve(arena + scratch * static_cast<int64_t>(threads) + 256)) {
+  if (!state->arena.reserve(arena + thread_bytes() * static_cast<int64_t>(threads) + 256)) {
     throw std::bad_alloc();
   }
   std::byte* base = state->arena.data() + 128;
-  state->scratch = base + arena;
+  state->threads = base + arena;
   for (const Step& step : plan_.steps) {
     for (const Call& call : step.calls) {
       state->first_operand.push_back(state->operands.size());
@@ -144,10 +147,16 @@ void Executor::run_thread(void* context, int thread_idx, int num_threads) {
   }
 }
 
-// What a step deals out: units of its call, or panels.
+// A thread's scratch, then its windows.
+int64_t Executor::thread_bytes() const {
+  return round_to_line(plan_.scratch_bytes) + round_to_line(plan_.window_bytes);
+}
+
+// What a step deals out: units of its call, panels, or segments.
 int64_t Executor::num_items(size_t step_idx) const {
   const Step& step = plan_.steps[step_idx];
   if (step.calls.empty()) return 0;
+  if (step.split == Split::stripe) return step.stripe.segments;
   return step.split == Split::columns ? step.panels : step.calls[0].prepared.units;
 }
 
@@ -176,19 +185,61 @@ void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx
 
 void Executor::run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end) {
   const Step& step = plan_.steps[step_idx];
+  if (step.split == Split::stripe) {
+    for (int64_t i = begin; i < end; ++i) run_segment(job, step_idx, thread_idx, i);
+    return;
+  }
   for (size_t i = 0; i < step.calls.size(); ++i) {
     const int64_t scale = step.split == Split::columns ? step.calls[i].prepared.units_per_panel : 1;
-    run_call(job, step_idx, i, thread_idx, begin * scale, end * scale);
+    run_call(job, step_idx, i, operands_of(job, step_idx, i), thread_idx, begin * scale,
+             end * scale);
   }
 }
 
-void Executor::run_call(Job& job, size_t step_idx, size_t call_idx, int thread_idx, int64_t begin,
-                        int64_t end) {
+void Executor::run_segment(Job& job, size_t step_idx, int thread_idx, int64_t number) {
+  const Step& step = plan_.steps[step_idx];
+  const Segment segment = find_segment(step.stripe, number);
+  Walk walk;
+  int64_t end = start_walk(step.stripe, step.calls.size(), segment.first, walk);
+  while (end < segment.end) {
+    end = std::min(end + step.stripe.stripe_panels, segment.end);
+    start_stripe(step.stripe, step.calls.size(), end, walk);
+    run_stripe(job, step_idx, thread_idx, walk);
+  }
+}
+
+// Every call from where it stopped to the end of the stripe.
+void Executor::run_stripe(Job& job, size_t step_idx, int thread_idx, Walk& walk) {
+  const Step& step = plan_.steps[step_idx];
+  std::byte* windows = scratch_of(job, thread_idx) + round_to_line(plan_.scratch_bytes);
+  std::array<std::byte*, kStripeOperandsMax> operands;
+  for (size_t i = 0; i < step.calls.size(); ++i) {
+    if (walk.done[i] == walk.end[i]) continue;
+    make_room(step.stripe, i, windows, walk);
+    std::copy_n(operands_of(job, step_idx, i), step.calls[i].operands.size(), operands.begin());
+    for (const WindowOperand& w : step.stripe.windows[i]) {
+      operands[w.operand] = window_pointer(step.stripe, w.made, windows, walk);
+    }
+    const int64_t scale = step.calls[i].prepared.units_per_panel;
+    run_call(job, step_idx, i, operands.data(), thread_idx, walk.done[i] * scale,
+             walk.end[i] * scale);
+    walk.done[i] = walk.end[i];
+  }
+}
+
+std::byte* const* Executor::operands_of(const Job& job, size_t step_idx, size_t call_idx) const {
+  return job.state->operands.data() + job.state->first_operand[first_call_[step_idx] + call_idx];
+}
+
+std::byte* Executor::scratch_of(const Job& job, int thread_idx) const {
+  return job.state->threads + thread_bytes() * thread_idx;
+}
+
+void Executor::run_call(Job& job, size_t step_idx, size_t call_idx, std::byte* const* operands,
+                        int thread_idx, int64_t begin, int64_t end) {
   const Call& call = plan_.steps[step_idx].calls[call_idx];
   const size_t number = first_call_[step_idx] + call_idx;
-  const int64_t scratch = (plan_.scratch_bytes + 63) / 64 * 64;
-  const RunContext context{job.state->operands.data() + job.state->first_operand[number],
-                           job.state->scratch + scratch * thread_idx, begin, end};
+  const RunContext context{operands, scratch_of(job, thread_idx), begin, end};
   const int64_t start = job.trace != nullptr ? now_ns() : 0;
   const RunStatus status = call.op->run(call.prepared.params.get(), context);
   if (status.code != RunCode::ok) {

@@ -1,5 +1,6 @@
 #include "exec/plan.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <string_view>
@@ -30,9 +31,10 @@ std::span<const int64_t> ParamReader::list() {
 namespace {
 
 constexpr int64_t kMagic = 0x434F4C4E;
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 constexpr int64_t kSeq = 1;
 constexpr int64_t kParallel = 2;
+constexpr int64_t kStripe = 3;
 constexpr int kMaxDepth = 32;
 constexpr int64_t kMaxBytes = int64_t{1} << 46;
 constexpr int64_t kMaxArrays = int64_t{1} << 20;
@@ -46,7 +48,7 @@ class Decoder {
   std::string decode() {
     if (reader_.integer() != kMagic) return "not a plan: wrong magic number";
     const int64_t version = reader_.integer();
-    if (version != kVersion) return "plan version " + std::to_string(version) + ", expected 1";
+    if (version != kVersion) return "plan version " + std::to_string(version) + ", expected " + std::to_string(kVersion);
     plan_.arena_bytes = reader_.integer();
     plan_.num_inputs = reader_.integer();
     plan_.num_outputs = reader_.integer();
@@ -85,7 +87,9 @@ class Decoder {
     const auto within = [&](int64_t count) { return b.index >= 0 && b.index < count; };
     if (b.bytes < 0 || b.bytes > kMaxBytes) return "size out of range";
     if (b.offset < 0 || b.offset > kMaxBytes) return "offset out of range";
-    if (b.offset != 0 && b.space != Space::arena) return "an offset outside the arena";
+    if (b.offset != 0 && b.space != Space::arena && b.space != Space::window) {
+      return "an offset outside the arena";
+    }
     switch (b.space) {
       case Space::arena:
         return b.offset % 64 == 0 && b.offset + b.bytes <= plan_.arena_bytes ? ""
@@ -99,6 +103,8 @@ class Decoder {
         return within(plan_.num_inputs) ? "" : "no such input";
       case Space::output:
         return within(plan_.num_outputs) ? "" : "no such output";
+      case Space::window:
+        return b.offset % 64 == 0 && b.index >= 1 ? "" : "no such window";
     }
     return "unknown space";
   }
@@ -107,6 +113,7 @@ class Decoder {
     if (depth > kMaxDepth) return "statements are nested too deep";
     const int64_t kind = reader_.integer();
     if (kind == kParallel) return decode_parallel();
+    if (kind == kStripe) return decode_stripe();
     if (kind != kSeq) return "unknown statement";
     const int64_t count = reader_.integer();
     for (int64_t i = 0; i < count && reader_.ok(); ++i) {
@@ -119,26 +126,59 @@ class Decoder {
     Step step;
     step.split = static_cast<Split>(reader_.integer());
     step.panels = reader_.integer();
+    if (step.split != Split::units && step.split != Split::columns) return "unknown split";
+    if (std::string error = decode_calls(step.calls); !error.empty()) return error;
+    for (const Call& call : step.calls) {
+      if (step.split == Split::columns && !owns_columns(call, step.panels)) {
+        return "call '" + call.label + "' cannot be split by columns";
+      }
+      if (uses_window(call)) return "call '" + call.label + "' uses a window outside a stripe";
+    }
+    if (step.split == Split::units && step.calls.size() > 1) return "units split takes one call";
+    plan_.steps.push_back(std::move(step));
+    return "";
+  }
+
+  std::string decode_stripe() {
+    Step step;
+    step.split = Split::stripe;
+    step.stripe.panels = step.panels = reader_.integer();
+    step.stripe.stripe_panels = reader_.integer();
+    step.stripe.segments = reader_.integer();
+    if (std::string error = decode_calls(step.calls); !error.empty()) return error;
+    const std::string error = build_stripe(plan_.buffers, step.calls, step.stripe);
+    if (!error.empty()) return "stripe: " + error;
+    plan_.window_bytes = std::max(plan_.window_bytes, window_bytes(step.stripe));
+    plan_.steps.push_back(std::move(step));
+    return "";
+  }
+
+  std::string decode_calls(std::vector<Call>& calls) {
     const int64_t count = reader_.integer();
     for (int64_t i = 0; i < count && reader_.ok(); ++i) {
       Call call;
       if (std::string error = decode_call(call); !error.empty()) {
         return "call '" + call.label + "': " + error;
       }
-      if (step.split == Split::columns && !owns_columns(call, step.panels)) {
-        return "call '" + call.label + "' cannot be split by columns";
-      }
-      step.calls.push_back(std::move(call));
+      calls.push_back(std::move(call));
     }
-    if (!reader_.ok()) return "plan is truncated in its calls";
-    if (step.split == Split::units && step.calls.size() > 1) return "units split takes one call";
-    plan_.steps.push_back(std::move(step));
-    return "";
+    return reader_.ok() ? "" : "plan is truncated in its calls";
   }
 
+  // A call that reads its neighbours' panels would need a barrier in front of it.
   static bool owns_columns(const Call& call, int64_t panels) {
-    return call.prepared.units_per_panel > 0 &&
-           call.prepared.units == panels * call.prepared.units_per_panel;
+    const Prepared& p = call.prepared;
+    const auto reads_others = [](const PanelUse& use) { return use.access == Access::reach; };
+    return p.units_per_panel > 0 && panels >= 0 && p.units / p.units_per_panel == panels &&
+           p.units % p.units_per_panel == 0 &&
+           std::none_of(p.uses.begin(), p.uses.end(), reads_others);
+  }
+
+  bool uses_window(const Call& call) const {
+    return std::any_of(call.operands.begin(), call.operands.end(), [&](int32_t number) {
+      return number >= 0 &&
+             plan_.buffers[static_cast<size_t>(number)].space == Space::window;
+    });
   }
 
   std::string decode_call(Call& call) {

@@ -1,7 +1,8 @@
 // A Plan as the executor runs it; the other side of src/colonnade/planner/plan.py.
 //
 // The words come from Python or from a file: decode_plan checks everything, so that run() can fail
-// only by data. Seq nesting is flattened: what is left is a list of parallel steps.
+// only by data. Seq nesting is flattened: what is left is a list of parallel steps,
+// a Stripe being one of them.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +11,13 @@
 #include <vector>
 
 #include "exec/op.h"
+#include "exec/stripe.h"
 
 namespace colonnade::exec {
 
-enum class Space : int64_t { arena = 0, constant = 1, input = 2, output = 3 };
+enum class Space : int64_t { arena = 0, constant = 1, input = 2, output = 3, window = 4 };
 
+// A window is `index` panels at `offset` of the thread's windows; `bytes` is its whole tensor.
 struct Buffer {
   Space space;
   int64_t index;
@@ -29,12 +32,13 @@ struct Call {
   Prepared prepared;
 };
 
-enum class Split : int64_t { units = 0, columns = 1 };
+enum class Split : int64_t { units = 0, columns = 1, stripe = 2 };
 
 struct Step {
   Split split;
   int64_t panels;
   std::vector<Call> calls;
+  Stripe stripe;  // Of Split::stripe.
 };
 
 struct Plan {
@@ -43,6 +47,7 @@ struct Plan {
   int64_t num_outputs = 0;
   int64_t num_constants = 0;
   int64_t scratch_bytes = 0;  // Per thread: the largest of all calls.
+  int64_t window_bytes = 0;   // Per thread: the largest of all stripes.
   std::vector<Buffer> buffers;
   std::vector<Step> steps;
 };

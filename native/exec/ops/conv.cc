@@ -65,6 +65,8 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   p->conv_scratch = round_to_line(transposed ? kernels::conv_transpose_scratch_bytes(*p->row, s)
                                              : kernels::conv_scratch_bytes(*p->row, s));
   prepared.units = p->panels * p->blocks;
+  prepared.units_per_panel = p->blocks == 1 ? 1 : 0;
+  if (!transposed) set_conv_uses(s, lanes, p->epilogue, prepared);
   prepared.scratch_bytes = p->conv_scratch + p->epilogue.scratch_bytes;
   prepared.params = std::move(p);
   return "";
@@ -142,6 +144,8 @@ std::string prepare_depthwise(PrepareContext& context, Prepared& prepared) {
   if (!error.empty()) return error;
   p->conv_scratch = round_to_line(kernels::depthwise_scratch_bytes(*p->row, s));
   prepared.units = p->stripes * p->blocks;
+  prepared.units_per_panel = p->blocks == 1 && p->stripe_panels == 1 ? 1 : 0;
+  set_conv_uses(s, lanes, p->epilogue, prepared);
   prepared.scratch_bytes = p->conv_scratch + p->epilogue.scratch_bytes;
   prepared.params = std::move(p);
   return "";

@@ -8,6 +8,7 @@
 
 #include "exec/op.h"
 #include "exec/ops/check.h"
+#include "exec/ops/epilogue.h"
 #include "kernels/conv/conv.h"
 
 namespace colonnade::exec {
@@ -39,5 +40,9 @@ std::string check_conv_operands(std::span<const OperandInfo> o, int64_t weights,
   p.y_panel_stride = s.out_channels * lanes;
   return "";
 }
+
+// How a convolution over panels uses its operands; `epilogue`: those behind the common five.
+void set_conv_uses(const kernels::ConvShape& s, int64_t lanes, const Epilogue& epilogue,
+                   Prepared& prepared);
 
 }  // namespace colonnade::exec

@@ -67,6 +67,14 @@ int64_t span_of(std::span<const int64_t> dims, std::span<const int64_t> strides)
   return last + 1;
 }
 
+// dims[0] are panels: an operand that steps from one to the next stays inside each.
+PanelUse panel_use(std::span<const int64_t> dims, std::span<const int64_t> walk, int64_t itemsize,
+                   bool is_written) {
+  const int64_t step = walk[0];
+  if (step < 1 || span_of(dims.subspan(1), walk.subspan(1)) > step) return {{}, is_written, 0};
+  return {Access::same, is_written, step * itemsize};
+}
+
 bool is_type(int64_t code) {
   return code == static_cast<int64_t>(ElementType::float32) ||
          code == static_cast<int64_t>(ElementType::boolean);
@@ -103,6 +111,7 @@ std::string prepare_elementwise(PrepareContext& context, Prepared& prepared) {
     const int64_t itemsize = type == ElementType::float32 ? 4 : 1;
     const int64_t span = span_of(dims, walk);
     if (span < 0 || context.operands[i].bytes / itemsize < span) return "an operand is too small";
+    if (is_columns) prepared.uses.push_back(panel_use(dims, walk, itemsize, i == inputs));
     int64_t* row_strides = i < inputs ? p->inputs[i].row_strides : p->output.row_strides;
     for (size_t d = 0; d < row_dims; ++d) row_strides[d] = walk[d];
     const int64_t col_stride = walk[row_dims];

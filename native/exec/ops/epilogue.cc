@@ -37,6 +37,14 @@ std::string prepare_epilogue(ParamReader& in, std::span<const OperandInfo> extra
   return "";
 }
 
+void add_extra_uses(const Epilogue& epilogue, std::vector<PanelUse>& uses) {
+  const EpilogueShape& shape = epilogue.shape;
+  for (const ExtraKind kind : epilogue.kinds) {
+    const bool is_panels = kind == ExtraKind::panels;
+    uses.push_back(is_panels ? read_same(shape.features * shape.lanes) : PanelUse{});
+  }
+}
+
 void EpilogueRun::run(void* context, float* y_rows, int64_t panel, int64_t m0, int64_t m1) {
   const auto& self = *static_cast<const EpilogueRun*>(context);
   const Epilogue& e = *self.epilogue;

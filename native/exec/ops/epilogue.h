@@ -37,6 +37,9 @@ struct Epilogue {
 std::string prepare_epilogue(ParamReader& in, std::span<const OperandInfo> extras,
                              const EpilogueShape& shape, Epilogue& epilogue);
 
+// Appends how the extra operands are used.
+void add_extra_uses(const Epilogue& epilogue, std::vector<PanelUse>& uses);
+
 // One thread's run of it; `run` is the kernels' PanelEpilogue, its context an EpilogueRun.
 struct EpilogueRun {
   const Epilogue* epilogue;

@@ -32,6 +32,8 @@ std::string prepare(PrepareContext& context, Prepared& prepared, bool to_panels)
   p->params.panel_stride = p->params.features * lanes;
   prepared.units = ceil_div(columns, lanes);
   prepared.units_per_panel = 1;
+  const int64_t floats = p->params.panel_stride;
+  prepared.uses = {to_panels ? PanelUse{} : read_same(floats), write_same(to_panels ? floats : 0)};
   prepared.params = std::move(p);
   return "";
 }

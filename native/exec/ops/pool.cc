@@ -1,4 +1,5 @@
-// Adapters of the pool family. operands: x, y.
+// Adapters of the pool family. operands: x, y. pool_window's units are panels when its last parameter
+// says so, else channels of an image.
 #include "kernels/pool/pool.h"
 
 #include "exec/op.h"
@@ -17,6 +18,7 @@ constexpr int64_t kMaxExtent = int64_t{1} << 31;
 struct Window {
   const PoolRow* row;
   PoolParams params;
+  bool by_panels;
 };
 
 std::string prepare_window(PrepareContext& context, Prepared& prepared) {
@@ -38,6 +40,7 @@ std::string prepare_window(PrepareContext& context, Prepared& prepared) {
     *field = in.integer();
     if (*field < 0 || *field > kMaxExtent) return "pooling padding out of range";
   }
+  w->by_panels = in.integer() != 0;
   if (context.operands.size() != 2) return "pooling takes 2 operands";
   const int64_t lanes = w->row->panel_lanes;
   const int64_t in_floats =
@@ -50,6 +53,13 @@ std::string prepare_window(PrepareContext& context, Prepared& prepared) {
     return "pooling window is too large";
   }
   prepared.units = p.batch * p.channels;
+  if (w->by_panels) {
+    prepared.units = ceil_div(p.batch * p.out_h * p.out_w, lanes);
+    prepared.units_per_panel = 1;
+    prepared.uses = {read_reach(p.channels * lanes), write_same(p.channels * lanes)};
+    prepared.reach = {lanes,      p.batch * p.out_h * p.out_w, p.in_h, p.in_w, p.out_h, p.out_w,
+                      p.stride_h, (p.kernel_h - 1) * p.dilation_h + 1, p.pad_top};
+  }
   prepared.scratch_bytes = 4 * kernels::pool_scratch_floats(p);
   prepared.params = std::move(w);
   return "";
@@ -60,7 +70,8 @@ RunStatus run_window(const void* params, const RunContext& context) {
   PoolParams p = w.params;
   p.x = as<float>(context, 0);
   p.y = as_mutable<float>(context, 1);
-  w.row->window(p, context.begin, context.end, reinterpret_cast<float*>(context.scratch));
+  const auto run = w.by_panels ? w.row->panels : w.row->window;
+  run(p, context.begin, context.end, reinterpret_cast<float*>(context.scratch));
   return {};
 }
 

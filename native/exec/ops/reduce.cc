@@ -84,6 +84,7 @@ std::string prepare_softmax(PrepareContext& context, Prepared& prepared) {
   if (!holds_floats(context.operands[1], elements)) return "y is too small";
   p.x_stride = p.y_stride = p.shape.n * p.shape.inner;
   fill_units(p.shape, is_columns, prepared);
+  if (is_columns) prepared.uses = {read_same(p.x_stride), write_same(p.y_stride)};
   prepared.params = std::move(s);
   return "";
 }
@@ -124,6 +125,10 @@ std::string prepare_norm(PrepareContext& context, Prepared& prepared) {
   if (!holds_floats_or_absent(o[5], elements)) return "sum is too small";
   p.x_stride = p.residual_stride = p.y_stride = p.sum_stride = p.shape.n * p.shape.inner;
   fill_units(p.shape, is_columns, prepared);
+  if (is_columns) {
+    const PanelUse read = read_same(p.x_stride), write = write_same(p.x_stride);
+    prepared.uses = {read, {}, {}, read, write, write};
+  }
   prepared.params = std::move(n);
   return "";
 }

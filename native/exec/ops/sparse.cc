@@ -82,6 +82,8 @@ std::string prepare_columns(PrepareContext& context, Prepared& prepared) {
   prepared.units = p->panels * p->blocks;
   prepared.units_per_panel = p->blocks == 1 ? 1 : 0;
   prepared.scratch_bytes = p->epilogue.scratch_bytes;
+  prepared.uses = {read_same(g.k * lanes), {}, {}, read_same(g.m * lanes), write_same(g.m * lanes)};
+  add_extra_uses(p->epilogue, prepared.uses);
   prepared.params = std::move(p);
   return "";
 }
@@ -150,6 +152,7 @@ std::string prepare_conv(PrepareContext& context, Prepared& prepared) {
   prepared.units = p->panels * p->blocks;
   prepared.units_per_panel = p->blocks == 1 ? 1 : 0;
   prepared.scratch_bytes = p->conv_scratch + p->epilogue.scratch_bytes;
+  set_conv_uses(s, lanes, p->epilogue, prepared);
   prepared.params = std::move(p);
   return "";
 }

@@ -7,6 +7,7 @@ namespace colonnade {
 #define POOL_ROW(name, space, isa, lanes)                                                     \
   namespace space {                                                                           \
   void name##_window(const kernels::PoolParams&, int64_t begin, int64_t end, float* scratch); \
+  void name##_panels(const kernels::PoolParams&, int64_t begin, int64_t end, float* scratch); \
   void name##_global(const kernels::GlobalPoolParams&, int64_t begin, int64_t end);           \
   }
 #include "kernels/pool/kernels.inc"
@@ -17,7 +18,7 @@ namespace {
 
 constexpr PoolRow kRows[] = {
 #define POOL_ROW(name, space, isa, lanes) \
-  {#name, Isa::isa, lanes, &space::name##_window, &space::name##_global},
+  {#name, Isa::isa, lanes, &space::name##_window, &space::name##_panels, &space::name##_global},
 #include "kernels/pool/kernels.inc"
 #undef POOL_ROW
 };

@@ -6,7 +6,8 @@
 // the window.
 //
 // pool_window: unit = one channel of one image; the padded channel is unpacked into scratch,
-// pooled, and scattered into the output's panels. pool_global: y[n, f] = mean, max or sum over the
+// pooled, and scattered into the output's panels. pool_panels does the same for the rows that a range
+// of output panels needs. pool_global: y[n, f] = mean, max or sum over the
 // `inner` columns of sample n, y row-major [batch][features]. A unit is one (n, f). Sums run in one
 // fixed order.
 #pragma once
@@ -58,6 +59,8 @@ struct PoolRow {
   int32_t panel_lanes;
   // Computes units [begin, end) of batch * channels. `scratch`: pool_scratch_floats(), private.
   void (*window)(const PoolParams&, int64_t begin, int64_t end, float* scratch);
+  // Computes output panels [begin, end) of all channels; reads the rows of their windows only.
+  void (*panels)(const PoolParams&, int64_t begin, int64_t end, float* scratch);
   void (*global)(const GlobalPoolParams&, int64_t begin, int64_t end);
 };
 

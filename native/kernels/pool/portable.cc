@@ -14,6 +14,11 @@ void pool_f32_16_portable_window(const kernels::PoolParams& params, int64_t begi
   run_window(params, begin, end, scratch);
 }
 
+void pool_f32_16_portable_panels(const kernels::PoolParams& p, int64_t begin, int64_t end,
+                      float* scratch) {
+  run_panels(p, begin, end, scratch);
+}
+
 void pool_f32_16_portable_global(const kernels::GlobalPoolParams& params, int64_t begin,
                                  int64_t end) {
   run_global(params, begin, end);

@@ -154,7 +154,10 @@ def cpu_model() -> str:
 def make_target(runtime: Any) -> Target:
     """The machine to plan for: the runtime's caches and threads, the best allowed ISA."""
     isa = _core.best_isa(knobs.max_isa() or "")
-    return Target(isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes)
+    return Target(
+        isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes,
+        stripes=knobs.stripes() == "auto",
+    )  # fmt: skip
 
 
 def optimise(

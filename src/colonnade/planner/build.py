@@ -15,10 +15,20 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.ir.graph import captures
-from colonnade.planner.choice import ROWS, Alias, Const, Temp
+from colonnade.planner.choice import ROWS, Alias, Const, In, Temp
 from colonnade.planner.islands import ISLAND_REASON, find_islands
 from colonnade.planner.memory import Lifetime, peak_live_bytes, place_buffers
-from colonnade.planner.plan import Buffer, Call, ParallelFor, Plan, Seq, Space, Split
+from colonnade.planner.plan import (
+    Buffer,
+    Call,
+    ParallelFor,
+    Plan,
+    Seq,
+    Space,
+    Split,
+    Statement,
+    Stripe,
+)
 from colonnade.planner.select import (
     Decision,
     GraphView,
@@ -27,9 +37,11 @@ from colonnade.planner.select import (
     Selection,
     Selector,
     Storage,
+    StripeRecord,
     Target,
     decide,
 )
+from colonnade.planner.stripes import Cache, Group, PanelRead, StripeCall, Tensor, find_groups
 
 PackConstant = Callable[[Const], np.ndarray]
 """Returns the packed array of a Const, the same object for the same key."""
@@ -43,6 +55,7 @@ class NativeRegion:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     peak_bytes: int
+    stripes: tuple[StripeRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +94,7 @@ class Program:
     graph: Graph
     regions: tuple[Region, ...]
     records: tuple[NodeRecord, ...]
+    stripes: tuple[StripeRecord, ...] = ()
 
 
 def build_program(
@@ -107,7 +121,9 @@ def build_program(
         else:
             regions.append(CustomRegion(nodes[0], inputs, outputs))
             records.append(_outside_record(graph, nodes[0], target, kind))
-    return Program(graph, tuple(regions), tuple(records))
+    native = [region for region in regions if isinstance(region, NativeRegion)]
+    stripes = tuple(record for region in native for record in region.stripes)
+    return Program(graph, tuple(regions), tuple(records), stripes)
 
 
 def _kind(node: Node, graph: Graph, target: Target, custom_ops: frozenset[tuple[str, str]]) -> Kind:
@@ -227,13 +243,70 @@ def _build_native(
             selector.add(node, decision)
     storages = [selector.require(value) for value in outputs]
     selection = selector.selection
-    _merge_in_place(selection, storages)
-    plan, peak = _place(graph, selection, inputs, outputs, storages, target, pack)
-    return NativeRegion(plan, inputs, outputs, peak), selection.records
+    groups = _find_stripes(selection, storages, target, pack)
+    _merge_in_place(selection, storages, groups)
+    plan, peak = _place(graph, selection, inputs, outputs, storages, groups, target, pack)
+    records = tuple(_stripe_record(group, selection) for group in groups)
+    return NativeRegion(plan, inputs, outputs, peak, records), selection.records
 
 
-def _merge_in_place(selection: Selection, outputs: Sequence[int]) -> None:
-    """Let an output take over the buffer of an input that dies in the same call."""
+def _find_stripes(
+    selection: Selection, outputs: Sequence[int], target: Target, pack: PackConstant
+) -> tuple[Group, ...]:
+    if not target.stripes:
+        return ()
+    calls = [_stripe_call(call, selection.storages, pack) for call in selection.calls]
+    tensors = {
+        number: Tensor(max(held.panels, 1), held.nbytes // max(held.panels, 1), held.panels == 0)
+        for number, held in enumerate(selection.storages)
+    }
+    cache = Cache(target.l2_bytes, target.threads)
+    return find_groups(calls, tensors, frozenset(outputs), cache)
+
+
+def _stripe_call(
+    selected: Selected, storages: Sequence[Storage], pack: PackConstant
+) -> StripeCall | None:
+    """What the stripes' planner needs of a call, or None when it cannot be in one."""
+    striped = selected.choice.striped
+    if striped is None:
+        return None
+    reads: list[PanelRead] = []
+    whole: set[int] = set()
+    for i, operand in enumerate(selected.operands):
+        source = selected.choice.operands[i]
+        if not isinstance(operand, int) or not isinstance(source, In):
+            continue
+        if not source.layout.is_columns:
+            whole.add(operand)
+        elif storages[operand].panels:
+            reads.append(PanelRead(operand, striped.reach if i == 0 else None))
+        else:
+            return None
+    writes = tuple(sorted(selected.writes))
+    panels = max(storages[s].panels for s in (*writes, *(read.storage for read in reads[:1])))
+    constants = [pack(operand) for operand in selected.operands if isinstance(operand, Const)]
+    return StripeCall(
+        panels if storages[writes[0]].panels == 0 else storages[writes[0]].panels,
+        tuple(reads), frozenset(whole), writes,
+        sum(array.nbytes for array in constants), striped.scratch_bytes, selected.choice.flops,
+    )  # fmt: skip
+
+
+def _stripe_record(group: Group, selection: Selection) -> StripeRecord:
+    calls = selection.calls[group.first : group.last]
+    return StripeRecord(
+        tuple(call.label for call in calls), group.panels, group.stripe_panels, group.segments,
+        group.window_bytes, group.saved_bytes, group.recomputed,
+    )  # fmt: skip
+
+
+def _merge_in_place(selection: Selection, outputs: Sequence[int], groups: Sequence[Group]) -> None:
+    """Let an output take over the buffer of an input that dies in the same call.
+
+    Not inside a stripe: another segment may still read the input's panels.
+    """
+    striped = {i for group in groups for i in range(group.first, group.last)}
     last_use: dict[int, int] = {}
     for i, call in enumerate(selection.calls):
         for operand in call.operands:
@@ -246,7 +319,7 @@ def _merge_in_place(selection: Selection, outputs: Sequence[int]) -> None:
         selection.calls[i] = call = replace(
             call, operands=operands, writes=frozenset(merged.get(o, o) for o in call.writes)
         )
-        if call.choice.in_place is None:
+        if call.choice.in_place is None or i in striped:
             continue
         source, target = (operands[k] for k in call.choice.in_place)
         if not isinstance(source, int) or not isinstance(target, int) or target in kept:
@@ -266,16 +339,15 @@ def _place(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     output_storages: Sequence[int],
+    groups: Sequence[Group],
     target: Target,
     pack: PackConstant,
 ) -> tuple[Plan, int]:
-    builder = _PlanBuilder(graph, selection, inputs, pack)
+    builder = _PlanBuilder(graph, selection, inputs, groups, pack)
     builder.assign_outputs(output_storages)
+    builder.assign_windows()
     builder.place_arena()
-    steps = tuple(
-        ParallelFor((builder.call(i, selected),), Split.UNITS)
-        for i, selected in enumerate(selection.calls)
-    )
+    steps = builder.steps()
     copies = tuple(ParallelFor((call,), Split.UNITS) for call in builder.copies())
     plan = Plan(
         tuple(builder.buffers), tuple(builder.constants), len(inputs), len(outputs),
@@ -288,7 +360,12 @@ class _PlanBuilder:
     """Turns storages into buffers: inputs, outputs, constants and places in the arena."""
 
     def __init__(
-        self, graph: Graph, selection: Selection, inputs: tuple[str, ...], pack: PackConstant
+        self,
+        graph: Graph,
+        selection: Selection,
+        inputs: tuple[str, ...],
+        groups: Sequence[Group],
+        pack: PackConstant,
     ) -> None:
         self.buffers: list[Buffer] = []
         self.constants: list[np.ndarray] = []
@@ -297,6 +374,7 @@ class _PlanBuilder:
         self._graph = graph
         self._selection = selection
         self._inputs = {value: i for i, value in enumerate(inputs)}
+        self._groups = {group.first: group for group in groups}
         self._pack = pack
         self._buffer_of: dict[int, int] = {}
         self._temp_buffer: dict[int, int] = {}
@@ -313,17 +391,51 @@ class _PlanBuilder:
             else:
                 self._copies.append((storage, buffer))
 
+    def assign_windows(self) -> None:
+        """Storages that live in a stripe's windows take no place in the arena."""
+        for group in self._groups.values():
+            for window in group.windows:
+                nbytes = self._selection.storages[window.storage].nbytes
+                self._buffer_of[window.storage] = self._add(
+                    Buffer(Space.WINDOW, nbytes, window.offset, window.capacity)
+                )
+
+    def steps(self) -> tuple[Statement, ...]:
+        """A statement for every call that is on its own, and for every group."""
+        steps: list[Statement] = []
+        number = 0
+        while number < len(self._selection.calls):
+            group = self._groups.get(number)
+            if group is None:
+                steps.append(ParallelFor((self._call(number),), Split.UNITS))
+                number += 1
+                continue
+            calls = tuple(self._call(i, striped=True) for i in range(group.first, group.last))
+            steps.append(Stripe(calls, group.panels, group.stripe_panels, group.segments))
+            number = group.last
+        return tuple(steps)
+
+    def _step_numbers(self) -> list[int]:
+        """Per call; the calls of a stripe are one step."""
+        steps = list(range(len(self._selection.calls)))
+        for group in self._groups.values():
+            for i in range(group.first, group.last):
+                steps[i] = group.first
+        return steps
+
     def place_arena(self) -> None:
-        """Lifetimes in calls; temporaries live in one."""
+        """Lifetimes in steps; temporaries live in one call."""
         first: dict[int, int] = {}
         last: dict[int, int] = {}
         lives: list[Lifetime] = []
         owners: list[tuple[str, int]] = []
-        for i, call in enumerate(self._selection.calls):
+        for i, (step, call) in enumerate(
+            zip(self._step_numbers(), self._selection.calls, strict=True)
+        ):
             for operand in call.operands:
                 if isinstance(operand, int):
-                    first.setdefault(operand, i)
-                    last[operand] = i
+                    first.setdefault(operand, step)
+                    last[operand] = step
                 elif isinstance(operand, Temp):
                     lives.append(Lifetime(operand.nbytes, i, i))
                     owners.append(("temp", i))
@@ -338,10 +450,12 @@ class _PlanBuilder:
             buffer = self._add(Buffer(Space.ARENA, life.nbytes, offset=offset))
             (self._temp_buffer if kind == "temp" else self._buffer_of)[number] = buffer
 
-    def call(self, number: int, selected: Selected) -> Call:
-        """The plan's call for a selected one."""
+    def _call(self, number: int, *, striped: bool = False) -> Call:
+        selected = self._selection.calls[number]
+        choice = selected.choice
+        params = choice.striped.params if striped and choice.striped else choice.params
         operands = tuple(self._operand(number, operand) for operand in selected.operands)
-        return Call(selected.choice.kernel, operands, selected.choice.params, selected.label)
+        return Call(choice.kernel, operands, params, selected.label)
 
     def copies(self) -> list[Call]:
         """Calls that fill outputs which share another one's storage, or are inputs themselves."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node
 from colonnade.planner.plan import Param
+from colonnade.planner.reach import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,20 @@ class WeightFacts:
         return f"{self.sparsity:.0%} zeros, {self.structure}{gain}"
 
 
+@dataclass(frozen=True, slots=True)
+class Striped:
+    """How a call runs in a Stripe, one unit or more for each panel of its output.
+
+    Operands in columns are read and written panel by panel, operands in rows as a whole.
+    """
+
+    params: tuple[Param, ...]
+    reach: Reach | None = None
+    """Which panels of the first operand are read; the same ones when None."""
+    scratch_bytes: int = 0
+    """What a thread keeps in cache beside panels and weights."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A native kernel for a node."""
@@ -120,6 +135,8 @@ class Choice:
     """What was found in the layer's weights, for `explain`."""
     before: tuple[Choice, ...] = ()
     """Calls to run first (they may make extra values through Out)."""
+    striped: Striped | None = None
+    """None: the call cannot be in a Stripe."""
 
 
 @dataclass(frozen=True)

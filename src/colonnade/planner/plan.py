@@ -23,11 +23,16 @@ class Space(enum.IntEnum):
     CONSTANT = 1
     INPUT = 2
     OUTPUT = 3
+    WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """`nbytes` at `offset` of the arena, or constant / input / output number `index`."""
+    """`nbytes` at `offset` of the arena, or constant / input / output number `index`.
+
+    WINDOW: a tensor of `nbytes`, of which `index` panels at a time are kept at `offset` of the
+    thread's windows, inside one Stripe.
+    """
 
     space: Space
     nbytes: int
@@ -64,13 +69,27 @@ class ParallelFor:
 
 
 @dataclass(frozen=True, slots=True)
+class Stripe:
+    """Run all of `body` over `stripe_panels` panels of its final outputs, then over the next.
+
+    The final outputs' `panels` are dealt to the threads in `segments`. What the calls make for each
+    other lives in windows. See `native/exec/stripe.h`.
+    """
+
+    body: tuple[Call, ...]
+    panels: int
+    stripe_panels: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seq:
     """Statements in order."""
 
     body: tuple[Statement, ...]
 
 
-Statement = Seq | ParallelFor
+Statement = Seq | ParallelFor | Stripe
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class Plan:
 
 
 def _calls(statement: Statement) -> Iterator[Call]:
-    if isinstance(statement, ParallelFor):
+    if not isinstance(statement, Seq):
         yield from statement.body
         return
     for child in statement.body:
@@ -100,8 +119,8 @@ def _calls(statement: Statement) -> Iterator[Call]:
 
 
 _MAGIC = 0x434F4C4E  # "COLN"
-PLAN_VERSION = 1
-_SEQ, _PARALLEL = 1, 2
+PLAN_VERSION = 2
+_SEQ, _PARALLEL, _STRIPE = 1, 2, 3
 
 
 def encode_plan(plan: Plan) -> np.ndarray:
@@ -121,7 +140,11 @@ def _encode_statement(statement: Statement, words: list[int]) -> None:
         for child in statement.body:
             _encode_statement(child, words)
         return
-    words += [_PARALLEL, int(statement.split), statement.panels, len(statement.body)]
+    if isinstance(statement, Stripe):
+        words += [_STRIPE, statement.panels, statement.stripe_panels, statement.segments]
+    else:
+        words += [_PARALLEL, int(statement.split), statement.panels]
+    words.append(len(statement.body))
     for call in statement.body:
         _encode_call(call, words)
 

@@ -22,6 +22,7 @@ from colonnade.planner.choice import (
     In,
     Layout,
     Out,
+    Striped,
     Temp,
     Trial,
     WeightFacts,
@@ -38,6 +39,8 @@ class Target:
     threads: int
     l1d_bytes: int
     l2_bytes: int
+    stripes: bool = True
+    """False keeps every call a step of its own."""
     tuner: Tuner | None = None
     """Measures products; None leaves the choice to the cost model."""
     strict_nan: bool = False
@@ -140,6 +143,8 @@ class Storage:
     """arena, input or constant."""
     value: str = ""
     """The graph input or constant that it holds, when origin says so."""
+    panels: int = 0
+    """Column panels; 0 in rows."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,22 @@ class NodeRecord:
     flops: int = 0
     advisories: tuple[str, ...] = ()
     weights: WeightFacts | None = None
+
+
+@dataclass(frozen=True)
+class StripeRecord:
+    """What `explain` says of a Stripe."""
+
+    calls: tuple[str, ...]
+    panels: int
+    stripe_panels: int
+    segments: int
+    window_bytes: int
+    """Per thread."""
+    saved_bytes: int
+    """That would go beyond L2 otherwise."""
+    recomputed: float
+    """Share of the work that is done twice, at the borders of segments."""
 
 
 @dataclass
@@ -250,6 +271,8 @@ class Selector:
 
     def _place(self, value: str, layout: Layout, *, is_copy: bool = False) -> int:
         storage = self._new(self._nbytes(value, layout))
+        if layout.feature_axis is not None:
+            self.selection.storages[storage].panels = self._panels(value, layout.feature_axis)
         self.selection.places[(value, layout)] = storage
         if not is_copy:
             self.view.layouts[value] = layout
@@ -265,6 +288,10 @@ class Selector:
         if layout.feature_axis is None:
             return num_elements(shape) * itemsize
         return panel_elements(shape, layout.feature_axis, self.view.panel) * itemsize
+
+    def _panels(self, value: str, feature_axis: int) -> int:
+        shape = self.view.shape(value)
+        return -(-math.prod(shape) // max(shape[feature_axis], 1) // self.view.panel)
 
     def _record(self, node: Node, decision: Choice | Alias) -> NodeRecord:
         out = node.outputs[0]
@@ -294,4 +321,5 @@ def conversion(value: str, shape: tuple[int, ...], source: Layout, target: Layou
     assert axis is not None
     params = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
     kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
-    return Choice(kernel, (In(value, source), Out(value, target)), params, owns_columns=True)
+    operands = (In(value, source), Out(value, target))
+    return Choice(kernel, operands, params, owns_columns=True, striped=Striped(params))

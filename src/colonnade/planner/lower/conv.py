@@ -25,11 +25,14 @@ from colonnade.planner.lower.product import ProductKernel, Variant, find_facts
 from colonnade.planner.lower.sparse import (
     choose_columns_product,
     choose_conv_product,
+    conv_reach,
     find_sparsity,
 )
 from colonnade.planner.split import choose_blocks, choose_packing_blocks, choose_stripes
 
 CHANNELS = Layout(1)
+PACKED_ROWS = 1024
+"""Rows that a convolution packs at a time: native/kernels/conv/blocks.h."""
 PANEL_KERNELS = ("matmul_columns", "sparse_columns")
 """Adapters that read just the panels that they write."""
 
@@ -142,15 +145,16 @@ def _choose(
         Out(node.outputs[0], CHANNELS),
         *epilogue.extras,
     )
-    params = (*product.head, epilogue.lo, epilogue.hi, *epilogue.params)
+    ends = (epilogue.lo, epilogue.hi, *epilogue.params)
     why = product.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
-        product.kernel, operands, params, why,
+        product.kernel, operands, (*product.head, *ends), why,
         owns_columns=product.kernel in PANEL_KERNELS and product.blocks == 1,
         panels=-(-batch * out_h * out_w // view.panel),
         flops=2 * batch * out_h * out_w * weights.size,
         advisories=product.advisories,
         weights=lambda: find_facts(product, weights.reshape(weights.shape[0], -1)),
+        striped=product.striped(ends),
     )  # fmt: skip
 
 
@@ -175,8 +179,11 @@ def _dense_pointwise(name: str, view: View, weights: np.ndarray, columns: int) -
     row, kernel, tile = _core.choose_matmul(view.isa, m, k, columns)
     blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
     packed = Const((name, "matmul", row), lambda: _core.pack_matmul(row, weights, m, k, False))
-    head = (row, m, k, columns, blocks)
-    return ProductKernel("matmul_columns", head, packed, f"{kernel}, 1x1", blocks)
+    sizes = (row, m, k, columns)
+    why = f"{kernel}, 1x1"
+    return ProductKernel(
+        "matmul_columns", (*sizes, blocks), packed, why, blocks, striped_head=(*sizes, 1)
+    )
 
 
 def _dense_conv(
@@ -193,7 +200,14 @@ def _dense_conv(
         (name, adapter, row), lambda: _core.pack_conv(row, weights, list(sized), transposed)
     )
     why = f"{kernel}, {kernel_h}x{kernel_w}"
-    return ProductKernel(adapter, (row, *sized, blocks), packed, why, blocks)
+    head = (row, *sized)
+    if transposed:
+        return ProductKernel(adapter, (*head, blocks), packed, why, blocks)
+    depth = shape[1] // group * kernel_h * kernel_w
+    return ProductKernel(
+        adapter, (*head, blocks), packed, why, blocks, (*head, 1), conv_reach(sized, view.panel),
+        4 * min(depth, PACKED_ROWS) * view.panel,
+    )  # fmt: skip
 
 
 def _choose_depthwise(
@@ -205,7 +219,11 @@ def _choose_depthwise(
     stripe, blocks = choose_stripes(panels, channels, view.threads)
     packed = _flat(node.inputs[1], weights)
     why = f"{kernel}, {kernel_h}x{kernel_w}"
-    return ProductKernel("depthwise", (row, *shape, blocks, stripe), packed, why, blocks)
+    head = (row, *shape)
+    return ProductKernel(
+        "depthwise", (*head, blocks, stripe), packed, why, blocks, (*head, 1, 1),
+        conv_reach(shape, view.panel),
+    )  # fmt: skip
 
 
 def _is_pointwise(shape: ConvShape) -> bool:

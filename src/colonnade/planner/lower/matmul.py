@@ -120,11 +120,12 @@ def _lower_linear(
         In(x, layout), product.packed, _bias(bias, view), epilogue.residual, Out(y, layout),
         *epilogue.extras,
     )  # fmt: skip
-    params = (*product.head, epilogue.lo, epilogue.hi, *epilogue.params)
+    ends = (epilogue.lo, epilogue.hi, *epilogue.params)
     why = product.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
-        product.kernel, operands, params, why, owns_columns=product.blocks == 1, panels=panels,
+        product.kernel, operands, (*product.head, *ends), why, owns_columns=product.blocks == 1, panels=panels,
         flops=flops, advisories=product.advisories, weights=lambda: find_facts(product, w.as_rows()),
+        striped=product.striped(ends),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from colonnade.planner.choice import (
     Lowering,
     Operand,
     Out,
+    Striped,
     View,
 )
 
@@ -50,6 +51,7 @@ def lower_norm(node: Node, view: View) -> Choice | str:
     return Choice(
         "norm", operands, params, why, owns_columns=layout.is_columns, panels=panels,
         flops=8 * math.prod(shape), in_place=(0, 4),
+        striped=Striped(params) if layout.is_columns else None,
     )  # fmt: skip
 
 

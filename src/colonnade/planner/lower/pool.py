@@ -6,7 +6,8 @@ import math
 from typing import cast
 
 from colonnade.ir import DType, Node
-from colonnade.planner.choice import Choice, In, Layout, Lowering, Out, View
+from colonnade.planner.choice import Choice, In, Layout, Lowering, Out, Striped, View
+from colonnade.planner.reach import Reach
 
 CHANNELS = Layout(1)
 _MAX, _MEAN = 0, 1
@@ -37,7 +38,15 @@ def lower_window(node: Node, view: View) -> Choice | str:
     )  # fmt: skip
     why = "x".join(map(str, kernel)) + " window"
     flops = math.prod(y_shape) * math.prod(kernel)
-    return Choice("pool_window", (In(x, CHANNELS), Out(y, CHANNELS)), params, why, flops=flops)
+    in_h, in_w, out_h, out_w, kernel_h, _, stride_h, _, dilation_h, _, pad_top = params[4:15]
+    reach = Reach(
+        view.panel, x_shape[0] * out_h * out_w, in_h, in_w, out_h, out_w, stride_h,
+        (kernel_h - 1) * dilation_h + 1, pad_top,
+    )  # fmt: skip
+    return Choice(
+        "pool_window", (In(x, CHANNELS), Out(y, CHANNELS)), (*params, False), why, flops=flops,
+        striped=Striped((*params, True), reach),
+    )  # fmt: skip
 
 
 def _pads(

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from colonnade.planner.choice import Const, Trial, View, WeightFacts
+from colonnade.planner.choice import Const, Striped, Trial, View, WeightFacts
 from colonnade.planner.cost import DENSE_BIAS, SPARSITY_TRIED
 from colonnade.planner.plan import Param
+from colonnade.planner.reach import Reach
 from colonnade.planner.structure import find_structure
 
 
@@ -30,9 +31,21 @@ class ProductKernel:
     why: str
     blocks: int
     """Row blocks per panel: 1 keeps threads on their own columns."""
+    striped_head: tuple[Param, ...] | None = None
+    """The head for a Stripe, one row block per panel; None: it cannot be in one."""
+    reach: Reach | None = None
+    """As Striped.reach."""
+    scratch_bytes: int = 0
+    """As Striped.scratch_bytes."""
     gain: float | None = None
     """Measured: time of the dense kernel over this one's."""
     advisories: tuple[str, ...] = ()
+
+    def striped(self, ends: tuple[Param, ...]) -> Striped | None:
+        """How it runs in a Stripe; `ends`: the epilogue's parameters."""
+        if self.striped_head is None:
+            return None
+        return Striped((*self.striped_head, *ends), self.reach, self.scratch_bytes)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from colonnade import _core
 from colonnade.ir import Program
-from colonnade.planner.choice import ROWS, Choice, Const, In, Layout, Operand, Out, View
+from colonnade.planner.choice import ROWS, Choice, Const, In, Layout, Operand, Out, Striped, View
 from colonnade.planner.plan import Param
 from colonnade.planner.strides import Walk, broadcast, fuse_axes, row_major
 
@@ -168,6 +168,7 @@ def _choice(
     return Choice(
         "elementwise", operands, params, str(program), owns_columns=bool(panels), panels=panels,
         flops=elements * len(program.instructions), in_place=in_place,
+        striped=Striped(params) if panels else None,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import math
 from typing import cast
 
 from colonnade.ir import DType, Node
-from colonnade.planner.choice import ROWS, Choice, In, Lowering, Out, View
+from colonnade.planner.choice import ROWS, Choice, In, Lowering, Out, Striped, View
 
 
 def lower_softmax(node: Node, view: View) -> Choice | str:
@@ -27,7 +27,7 @@ def lower_softmax(node: Node, view: View) -> Choice | str:
         params = (panels, shape[axis], view.panel, is_log, True)
         return Choice(
             "softmax", (In(x, layout), Out(y, layout)), params, "over features", owns_columns=True,
-            panels=panels, flops=flops, in_place=(0, 1),
+            panels=panels, flops=flops, in_place=(0, 1), striped=Striped(params),
         )  # fmt: skip
     n, inner = (shape[axis], math.prod(shape[axis + 1 :])) if is_new else (
         math.prod(shape[axis:]), 1

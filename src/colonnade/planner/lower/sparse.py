@@ -15,6 +15,7 @@ from colonnade.planner.cost import (
     choose_k_block,
 )
 from colonnade.planner.lower.product import Layer, Matrix, ProductKernel, Variant, choose_product
+from colonnade.planner.reach import Reach
 from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks
 
 ConvShape = tuple[int, ...]
@@ -74,9 +75,11 @@ def _columns_kernel(
         (name, "sparse", row, k_block),
         lambda: _core.pack_sparse(row, make(), 1, m, k, k_block),
     )
-    head = (row, m, k, columns, k_block, blocks)
+    head = (row, m, k, columns, k_block)
     why = f"{kernel}, {k} to {m} features"
-    return ProductKernel("sparse_columns", head, packed, why, blocks)
+    return ProductKernel(
+        "sparse_columns", (*head, blocks), packed, why, blocks, striped_head=(*head, 1)
+    )
 
 
 def choose_conv_product(
@@ -127,9 +130,21 @@ def _conv_kernel(
             block_channels * taps,
         ),
     )  # fmt: skip
-    head = (row, batch, *shape[1:], block_channels, blocks)
+    sized = (batch, *shape[1:])
+    head = (row, *sized, block_channels)
     why = f"{kernel}, {kernel_h}x{kernel_w}"
-    return ProductKernel("sparse_conv", head, packed, why, blocks)
+    return ProductKernel(
+        "sparse_conv", (*head, blocks), packed, why, blocks, (*head, 1),
+        conv_reach(sized, view.panel), 4 * block_channels * taps * view.panel,
+    )  # fmt: skip
+
+
+def conv_reach(shape: ConvShape, lanes: int) -> Reach:
+    """Which panels of its input a convolution reads."""
+    batch, _, in_h, in_w, _, out_h, out_w = shape[:7]
+    kernel_h, stride_h, dilation_h, pad_top = shape[7], shape[9], shape[11], shape[13]
+    span = (kernel_h - 1) * dilation_h + 1
+    return Reach(lanes, batch * out_h * out_w, in_h, in_w, out_h, out_w, stride_h, span, pad_top)
 
 
 def order_by_blocks(weights: np.ndarray, block_channels: int) -> np.ndarray:

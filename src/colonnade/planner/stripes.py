@@ -1,0 +1,459 @@
+"""Stripes: which calls run depth-wise together, over how many panels at a time.
+
+Start reading at `find_groups`. A group is a run of consecutive calls whose intermediates stay in
+windows of a thread (native/exec/stripe.h). Everything here is a pure function of sizes: a plan of
+groups is the cheapest cut of the calls, counted in bytes that go beyond L2. Work that is done twice
+and threads that wait are counted as the bytes that could have moved in that time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from colonnade.planner.memory import Lifetime, place_buffers
+from colonnade.planner.reach import Reach, end_read, first_read
+
+HOT_SHARE = 0.6
+"""Of L2: what one call's panels and weights may take before they spill."""
+STAY_SHARE = 0.9
+"""Of L2: what all of a stripe may touch if its weights are to be there for the next one."""
+FLOPS_PER_BYTE = 8
+"""Operations of a core in the time that it takes a byte from beyond its L2."""
+CALL_BYTES = 2048
+"""Starting a call once more, in bytes."""
+GAIN_MIN = 0.05
+"""Share of the bytes that a group must save."""
+RECOMPUTED_MAX = 0.04
+"""Share of the work that may be done twice."""
+CALLS_MAX = 16
+STRIPE_PANELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+SEGMENTS_PER_THREAD = (8, 4, 2, 1)
+SEGMENTS_MAX = 4096
+WARM_UP_MAX = 64
+"""The last two: as in native/exec/stripe.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRead:
+    """An operand that is read panel by panel."""
+
+    storage: int
+    reach: Reach | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StripeCall:
+    """What matters of a call here; storages are numbers."""
+
+    panels: int
+    reads: tuple[PanelRead, ...]
+    whole: frozenset[int]
+    """Storages that it reads as a whole."""
+    writes: tuple[int, ...]
+    weight_bytes: int = 0
+    scratch_bytes: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A storage; one in rows counts as its bytes over the panels of the call that uses it."""
+
+    panels: int
+    panel_bytes: int
+    in_rows: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """All of it."""
+        return self.panels * self.panel_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The machine."""
+
+    l2_bytes: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`capacity` panels of a storage at `offset` of the thread's windows."""
+
+    storage: int
+    capacity: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Calls first..last (last excluded) as one Stripe."""
+
+    first: int
+    last: int
+    panels: int
+    stripe_panels: int
+    segments: int
+    windows: tuple[Window, ...]
+    window_bytes: int
+    saved_bytes: int
+    """That would go beyond L2 otherwise."""
+    recomputed: float
+    """Share of the work that is done twice."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Consecutive calls that may be a group: who reads what they make for each other."""
+
+    first: int
+    calls: tuple[StripeCall, ...]
+    readers: Mapping[int, tuple[tuple[int, Reach | None], ...]]
+    """Storage made inside: (call, reach) of its readers inside."""
+    finals: frozenset[int]
+    """Storages made here and read outside."""
+    outside: frozenset[int]
+    """Storages read by panels and made before."""
+
+    @property
+    def panels(self) -> int:
+        """Of the final outputs."""
+        return next(call.panels for call in self.calls if self.finals & set(call.writes))
+
+    def starts(self, first: int) -> list[int]:
+        """The first panel of each call that final outputs from `first` on need."""
+        starts = [first] * len(self.calls)
+        for c in reversed(range(len(self.calls))):
+            call = self.calls[c]
+            needs = [first] if self.finals & set(call.writes) else []
+            for storage in call.writes:
+                needs += [first_read(reach, starts[r]) for r, reach in self.readers[storage]]
+            starts[c] = min(needs)
+        return starts
+
+    def ends(self, end: int) -> list[int]:
+        """One past the last panel of each call that final outputs before `end` need."""
+        ends = [0] * len(self.calls)
+        for c in reversed(range(len(self.calls))):
+            call = self.calls[c]
+            needs = [end] if self.finals & set(call.writes) else [0]
+            for storage in call.writes:
+                needs += [end_read(reach, ends[r]) for r, reach in self.readers[storage]]
+            ends[c] = max(needs)
+        return ends
+
+    def kept(self, storage: int, maker: int, done: Sequence[int]) -> int:
+        """The first panel of a storage that its readers still need."""
+        return min(done[maker], *(first_read(reach, done[r]) for r, reach in self.readers[storage]))
+
+
+def find_groups(
+    calls: Sequence[StripeCall | None],
+    tensors: Mapping[int, Tensor],
+    kept: Set[int],
+    cache: Cache,
+) -> tuple[Group, ...]:
+    """Groups in order, each worth it. None: a call that cannot be in one. `kept`: outputs."""
+    last_use = {s: i for i, call in enumerate(calls) if call for s in _storages(call)}
+    last_use |= dict.fromkeys(kept, len(calls))
+    groups: list[Group] = []
+    for begin, end in _runs(calls):
+        for body, choice in _cheapest_cut(calls, begin, end, last_use, tensors, cache):
+            groups.append(_make_group(body, choice, tensors, cache))
+    return tuple(groups)
+
+
+def _storages(call: StripeCall) -> Iterator[int]:
+    yield from call.whole
+    yield from call.writes
+    yield from (read.storage for read in call.reads)
+
+
+def _runs(calls: Sequence[StripeCall | None]) -> Iterator[tuple[int, int]]:
+    """Maximal runs of calls that may be striped."""
+    begin = 0
+    for i, call in enumerate((*calls, None)):
+        if call is None:
+            if i - begin > 1:
+                yield begin, i
+            begin = i + 1
+
+
+@dataclass(frozen=True, slots=True)
+class StripeChoice:
+    """Sizes of a stripe, and what they cost in bytes."""
+
+    stripe_panels: int
+    segments: int
+    recomputed: float
+    cost: float
+    saved_bytes: int
+
+
+def _cheapest_cut(
+    calls: Sequence[StripeCall | None],
+    begin: int,
+    end: int,
+    last_use: Mapping[int, int],
+    tensors: Mapping[int, Tensor],
+    cache: Cache,
+) -> list[tuple[Body, StripeChoice]]:
+    """Cut calls begin..end into groups and calls on their own."""
+    best: dict[int, float] = {end: 0.0}
+    chosen: dict[int, tuple[Body, StripeChoice] | None] = {}
+    for first in reversed(range(begin, end)):
+        own = calls[first]
+        assert own is not None
+        best[first], chosen[first] = count_bytes(own, tensors, cache) + best[first + 1], None
+        for last in range(first + 2, min(end, first + CALLS_MAX) + 1):
+            body = try_body(calls, first, last, last_use, tensors)
+            choice = body and choose_stripe(body, tensors, cache)
+            if body and choice and choice.cost + best[last] < best[first]:
+                best[first], chosen[first] = choice.cost + best[last], (body, choice)
+    groups, at = [], begin
+    while at < end:
+        found = chosen[at]
+        if found:
+            groups.append(found)
+        at += len(found[0].calls) if found else 1
+    return groups
+
+
+def try_body(
+    calls: Sequence[StripeCall | None],
+    first: int,
+    last: int,
+    last_use: Mapping[int, int],
+    tensors: Mapping[int, Tensor],
+) -> Body | None:
+    """Calls first..last as a group's body, or None where they cannot be one."""
+    own = tuple(call for call in calls[first:last] if call is not None)
+    made = [storage for call in own for storage in call.writes]
+    readers: dict[int, list[tuple[int, Reach | None]]] = {storage: [] for storage in made}
+    outside: set[int] = set()
+    for c, call in enumerate(own):
+        if call.whole & readers.keys() or not call.writes:
+            return None
+        for read in call.reads:
+            if read.storage in readers:
+                readers[read.storage].append((c, read.reach))
+            else:
+                outside.add(read.storage)
+    finals = frozenset(s for s in made if last_use[s] >= last or not readers[s])
+    if len(made) != len(readers) or len(finals) == len(made):
+        return None
+    if len({call.panels for call in own if finals & set(call.writes)}) != 1:
+        return None
+    if any(tensors[s].in_rows for s in readers if readers[s]):
+        return None
+    body = Body(first, own, {s: tuple(r) for s, r in readers.items()}, finals, frozenset(outside))
+    return body if _writes_own_panels(body) else None
+
+
+def _writes_own_panels(body: Body) -> bool:
+    """Final outputs that are read inside too must not be needed beyond a segment's own panels."""
+    middle = body.panels // 2
+    starts, ends = body.starts(middle), body.ends(middle)
+    return all(
+        starts[c] >= middle >= ends[c]
+        for c, call in enumerate(body.calls)
+        if body.finals & set(call.writes)
+    )
+
+
+def count_bytes(call: StripeCall, tensors: Mapping[int, Tensor], cache: Cache) -> float:
+    """Bytes beyond L2 of a call on its own: its panels when they spill, its weights as read."""
+    used = {read.storage for read in call.reads} | {*call.writes}
+    return _streamed(sum(tensors[s].nbytes for s in used), cache) + _weights(call, cache)
+
+
+def _streamed(nbytes: int, cache: Cache) -> float:
+    return nbytes if nbytes > HOT_SHARE * cache.l2_bytes * cache.threads else 0
+
+
+def _weights(call: StripeCall, cache: Cache) -> float:
+    """Weights that fit stay in each thread's L2; others are read anew for every panel."""
+    fits = call.weight_bytes <= HOT_SHARE * cache.l2_bytes
+    return call.weight_bytes * (cache.threads if fits else call.panels)
+
+
+def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> StripeChoice | None:
+    """The cheapest sizes, or None when the calls on their own are about as cheap."""
+    if body.panels < 2 * cache.threads:
+        return None
+    alone = sum(count_bytes(call, tensors, cache) for call in body.calls)
+    streamed = _streamed(sum(tensors[s].nbytes for s in (*body.outside, *body.finals)), cache)
+    cut = _choose_segments(body, cache)
+    if cut is None or streamed >= alone:
+        return None
+    best: StripeChoice | None = None
+    for stripe_panels in STRIPE_PANELS:
+        if stripe_panels * cut.segments > body.panels:
+            break
+        weights = _striped_weights(body, stripe_panels, tensors, cache)
+        if weights is None:
+            break
+        stripes = -(-body.panels // stripe_panels)
+        moved = streamed + weights
+        cost = moved + cut.cost + CALL_BYTES * len(body.calls) * stripes
+        if cost < (1 - GAIN_MIN) * alone and (best is None or cost <= best.cost):
+            best = StripeChoice(
+                stripe_panels, cut.segments, cut.recomputed, cost, int(alone - moved)
+            )
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Segments, and the work that they add in bytes."""
+
+    segments: int
+    recomputed: float
+    cost: float
+
+
+def _choose_segments(body: Body, cache: Cache) -> _Cut | None:
+    """The cheapest of a few multiples of the threads; None when too much is computed twice."""
+    flops = sum(call.flops for call in body.calls)
+    best: _Cut | None = None
+    for each in SEGMENTS_PER_THREAD:
+        segments = each * cache.threads
+        if segments > min(body.panels, SEGMENTS_MAX):
+            continue
+        extra = sum(_halo_flops(body, body.panels * s // segments) for s in range(1, segments))
+        if extra > RECOMPUTED_MAX * flops:
+            continue
+        busiest = max(
+            body.panels * (t + 1) // cache.threads - body.panels * t // cache.threads
+            for t in range(cache.threads)
+        )
+        waiting = flops * (busiest * cache.threads / body.panels - 1)
+        cost = (extra + waiting) / FLOPS_PER_BYTE
+        if best is None or cost < best.cost:
+            best = _Cut(segments, extra / max(flops, 1), cost)
+    return best
+
+
+def _halo_flops(body: Body, border: int) -> float:
+    """Work that the segments on both sides of a border do."""
+    starts, ends = body.starts(border), body.ends(border)
+    return sum(
+        call.flops * max(end - start, 0) / call.panels
+        for call, start, end in zip(body.calls, starts, ends, strict=True)
+    )
+
+
+def _striped_weights(
+    body: Body, stripe_panels: int, tensors: Mapping[int, Tensor], cache: Cache
+) -> float | None:
+    """Bytes of weights that a group reads from beyond L2; None when its panels do not fit."""
+    border = body.panels // 2
+    needed = [body_bytes(body, at, stripe_panels, tensors) for at in (border, border * 2 // 3)]
+    panels, peak = max(n[0] for n in needed), max(n[1] for n in needed)
+    if peak > HOT_SHARE * cache.l2_bytes:
+        return None
+    scratch = max(call.scratch_bytes for call in body.calls)
+    weights = sum(call.weight_bytes for call in body.calls)
+    if panels + scratch + weights <= STAY_SHARE * cache.l2_bytes:
+        return weights * cache.threads
+    stripes = -(-body.panels // stripe_panels)
+    total = 0.0
+    for call in body.calls:
+        fits = call.weight_bytes <= HOT_SHARE * cache.l2_bytes
+        total += call.weight_bytes * (stripes if fits else call.panels)
+    return total
+
+
+def body_bytes(
+    body: Body, border: int, stripe_panels: int, tensors: Mapping[int, Tensor]
+) -> tuple[int, int]:
+    """(bytes of panels that one stripe touches, the most that live during one call).
+
+    The second counts what the call keeps in scratch.
+    """
+    done = body.ends(border)
+    ends = body.ends(border + stripe_panels)
+    lives: list[Lifetime] = []
+    for c, call in enumerate(body.calls):
+        for storage in call.writes:
+            kept = body.kept(storage, c, done) if body.readers[storage] else done[c]
+            uses = [c, *(r for r, _ in body.readers[storage])]
+            span = (0, len(body.calls)) if kept < done[c] else (c, max(uses))
+            lives.append(Lifetime((ends[c] - kept) * tensors[storage].panel_bytes, *span))
+    for storage in body.outside:
+        reads = [
+            (c, first_read(read.reach, done[c]), end_read(read.reach, ends[c]))
+            for c, call in enumerate(body.calls)
+            for read in call.reads
+            if read.storage == storage
+        ]
+        count = max(end for _, _, end in reads) - min(first for _, first, _ in reads)
+        span = (min(c for c, _, _ in reads), max(c for c, _, _ in reads))
+        lives.append(Lifetime(count * tensors[storage].panel_bytes, *span))
+    live = [
+        sum(life.nbytes for life in lives if life.first <= c <= life.last) + call.scratch_bytes
+        for c, call in enumerate(body.calls)
+    ]
+    return sum(life.nbytes for life in lives), max(live)
+
+
+def walk(
+    body: Body, segment: tuple[int, int], stripe_panels: int
+) -> Iterator[tuple[list[int], list[int]]]:
+    """(done, ends) of every stripe of a segment, as native/exec/stripe.cc walks it."""
+    first, last = segment
+    done = body.starts(first)
+    end = first
+    for _ in range(WARM_UP_MAX):
+        if end <= 0 or not any(e > d for d, e in zip(done, body.ends(end), strict=True)):
+            break
+        end -= stripe_panels
+    while end < last:
+        end = min(end + stripe_panels, last)
+        ends = [max(d, e) for d, e in zip(done, body.ends(end), strict=True)]
+        yield done, ends
+        done = ends
+
+
+def _make_group(
+    body: Body, choice: StripeChoice, tensors: Mapping[int, Tensor], cache: Cache
+) -> Group:
+    """Exact windows, by walking through every segment."""
+    capacity, carried = measure_windows(body, choice.stripe_panels, choice.segments)
+    storages = list(capacity)
+    maker = {s: c for c, call in enumerate(body.calls) for s in call.writes}
+    lives = []
+    for storage in storages:
+        last = max(r for r, _ in body.readers[storage])
+        span = (0, len(body.calls)) if storage in carried else (maker[storage], last)
+        lives.append(Lifetime(capacity[storage] * tensors[storage].panel_bytes, *span))
+    offsets, window_bytes = place_buffers(lives)
+    windows = tuple(
+        Window(s, capacity[s], offset) for s, offset in zip(storages, offsets, strict=True)
+    )
+    return Group(
+        body.first, body.first + len(body.calls), body.panels, choice.stripe_panels,
+        choice.segments, windows, window_bytes, choice.saved_bytes, choice.recomputed,
+    )  # fmt: skip
+
+
+def measure_windows(
+    body: Body, stripe_panels: int, segments: int
+) -> tuple[dict[int, int], set[int]]:
+    """Panels that the window of each inner storage must hold, and which keep some for later."""
+    inner = [
+        (s, c) for c, call in enumerate(body.calls) for s in call.writes if s not in body.finals
+    ]
+    capacity = {storage: 1 for storage, _ in inner}
+    carried: set[int] = set()
+    for number in range(segments):
+        segment = (body.panels * number // segments, body.panels * (number + 1) // segments)
+        for done, ends in walk(body, segment, stripe_panels):
+            for storage, maker in inner:
+                kept = body.kept(storage, maker, done)
+                capacity[storage] = max(capacity[storage], ends[maker] - kept)
+                if kept < done[maker]:
+                    carried.add(storage)
+    return capacity, carried
