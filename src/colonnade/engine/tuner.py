@@ -37,6 +37,7 @@ BUDGET_S: Mapping[str, float] = {"fast": 0.02, "full": 0.2}
 """Seconds of running for each measured layer; packing its weights comes on top."""
 ROUNDS_MIN = 3
 CACHE_VERSION = 1
+_LINE_FLOATS = 16
 
 
 class Tuner:
@@ -102,9 +103,17 @@ class Tuner:
         body = Seq((ParallelFor((call,), Split.UNITS),))
         plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
         executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
-        x = np.ones(trial.x_bytes // 4, np.float32)
-        y = np.empty(trial.y_bytes // 4, np.float32)
+        x, y = _make_aligned(trial.x_bytes), _make_aligned(trial.y_bytes)
         return lambda: executor.run([x], [y])
+
+
+def _make_aligned(nbytes: int) -> np.ndarray:
+    """Ones at a multiple of 64 bytes, as in an arena: loads that cross lines would distort."""
+    raw = np.empty(nbytes // 4 + _LINE_FLOATS, np.float32)
+    first = -(raw.ctypes.data // 4) % _LINE_FLOATS
+    array = raw[first : first + nbytes // 4]
+    array.fill(1.0)
+    return array
 
 
 def find_cache_path(directory: Path, cpu: str, isa: str, threads: int) -> Path:
