@@ -16,7 +16,7 @@ from colonnade.planner.cost import (
 )
 from colonnade.planner.lower.product import Layer, Matrix, ProductKernel, Variant, choose_product
 from colonnade.planner.reach import Reach
-from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks
+from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks, choose_packing_blocks
 
 ConvShape = tuple[int, ...]
 
@@ -119,9 +119,8 @@ def _conv_kernel(
     _, channels, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
     group, taps = shape[-1], kernel_h * kernel_w
     row, kernel, _ = _core.choose_sparse(view.isa, True)
-    panels = -(-batch * out_h * out_w // view.panel)
     tiles = group * -(-(out_channels // group) // SPARSE_ROW_BLOCK)
-    blocks = choose_blocks(panels, tiles, view.threads, tiles_min=1)
+    blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
     depth = channels // group * taps
     packed = Const(
         (name, "sparse_conv", row, block_channels),
