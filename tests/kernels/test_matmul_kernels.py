@@ -86,7 +86,7 @@ def test_rows_at_tile_edges(isa: str, rows: int, m: int) -> None:
     y = np.full((rows, m), np.nan, np.float32)
     blocks = min(2, -(-m // lanes))
     status = run_call(
-        "matmul_rows", [x, packed, bias], [y], (row, rows, m, k, 0.0, 1.0, blocks), isa, threads=2
+        "matmul_rows", [x, packed, bias], [y], (row, rows, m, k, blocks, 0.0, 1.0), isa, threads=2
     )
     assert status[0] == 0
     exact = np.clip(x.astype(np.float64) @ w.T + bias, 0, 1)

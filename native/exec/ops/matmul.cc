@@ -97,7 +97,7 @@ RunStatus run_columns(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- matmul_rows: operands x, w, bias, y. params: row, l, m, k, lo, hi, blocks. Units: tile
+// ---- matmul_rows: operands x, w, bias, y. params: row, l, m, k, blocks, lo, hi. Units: tile
 // blocks x rows, so that few rows of a wide layer still use every thread.
 struct Rows {
   const RowsMatmulRow* row;
@@ -116,9 +116,9 @@ std::string prepare_rows(PrepareContext& context, Prepared& prepared) {
   mm.l = in.integer();
   mm.m = in.integer();
   mm.k = in.integer();
+  p->blocks = in.integer();
   mm.lo = in.real32();
   mm.hi = in.real32();
-  p->blocks = in.integer();
   const auto& o = context.operands;
   if (o.size() != 4) return "matmul_rows takes 4 operands";
   if (mm.l < 1 || mm.m < 1 || mm.k < 0) return "matmul sizes out of range";

@@ -1,7 +1,7 @@
 """Measures products on this machine, within a budget, and remembers what it measured.
 
-Timings are medians of interleaved runs: a machine that drifts hits all variants alike. They are kept
-in one JSON file for each CPU model, instruction set and number of threads; a file that cannot be read
+Timings are medians of interleaved runs: a machine that drifts hits all variants alike. They are
+kept in one JSON file for each CPU model, instruction set and number of threads; what cannot be read
 is measured anew.
 """
 
@@ -99,7 +99,8 @@ class Tuner:
             Buffer(Space.CONSTANT, weights.nbytes),
             Buffer(Space.OUTPUT, trial.y_bytes),
         )
-        call = Call(trial.kernel, (0, 1, -1, -1, 2), trial.params, "trial")
+        absent = (-1,) * (trial.num_operands - len(buffers))
+        call = Call(trial.kernel, (0, 1, *absent, 2), trial.params, "trial")
         body = Seq((ParallelFor((call,), Split.UNITS),))
         plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
         executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)

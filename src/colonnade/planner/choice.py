@@ -152,9 +152,10 @@ class Alias:
 
 @dataclass(frozen=True)
 class Trial:
-    """A product to be timed alone, on operands x, packed weights, and y; the rest is absent."""
+    """A product to be timed alone, on operands x, packed weights, and y last; others are absent."""
 
     kernel: str
+    num_operands: int
     params: tuple[Param, ...]
     packed: Const
     x_bytes: int

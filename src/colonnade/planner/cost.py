@@ -5,13 +5,17 @@ from __future__ import annotations
 SPARSITY_TRIED = 0.2
 """Share of zeros from which a sparse kernel is considered at all."""
 SPARSITY_EXPECTED = 0.5
-"""Share of zeros from which it is expected to win: a nonzero costs about 1.4 times a dense product."""
+"""Share of zeros from which it is expected to win: a nonzero costs 1.4 times a dense product."""
+FEW_COLUMNS = 16
+"""Columns below which a panel is mostly empty: dense products then run on rows."""
+SPARSITY_EXPECTED_FEW = 0.8
+"""As SPARSITY_EXPECTED, for few columns."""
 DENSE_BIAS = 1.03
 """What a sparse kernel must gain: dense wins ties."""
 L1_DEPTH = 128
 """Rows of an AVX-512 panel (256 bytes each) that fill L1."""
 DENSITY_LOW = 0.07
-"""Density below which a row has so few nonzeros in L1_DEPTH rows that adding up the depth blocks costs
+"""Density below which a row has so few nonzeros in L1_DEPTH rows that adding up depth blocks costs
 more than reading X from L2."""
 
 

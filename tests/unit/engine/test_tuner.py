@@ -23,7 +23,7 @@ def _trial() -> Trial:
     row = _core.choose_matmul(ISA, 8, 8, lanes)[0]
     packed = Const(("w",), lambda: _core.pack_matmul(row, np.eye(8, dtype=np.float32), 8, 8, False))
     params = (row, 8, 8, lanes, 1, -math.inf, math.inf, (), ())
-    return Trial("matmul_columns", params, packed, 4 * 8 * lanes, 4 * 8 * lanes)
+    return Trial("matmul_columns", 5, params, packed, 4 * 8 * lanes, 4 * 8 * lanes)
 
 
 class Asked:
@@ -148,6 +148,4 @@ def _product(weights: np.ndarray) -> bytes:
         [onnx.numpy_helper.from_array(weights, "w")],
     )
     opset = helper.make_opsetid("", 17)
-    return bytes(
-        helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()
-    )
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())

@@ -22,14 +22,12 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
+from colonnade.planner.cost import FEW_COLUMNS
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
-from colonnade.planner.lower.product import ProductKernel, Variant, find_facts
+from colonnade.planner.lower.product import NO_CLAMP, ProductKernel, Variant, find_facts
 from colonnade.planner.lower.program import lower_program
 from colonnade.planner.lower.sparse import choose_columns_product, find_sparsity
 from colonnade.planner.split import UNITS_PER_THREAD, choose_blocks
-
-COLUMNS_MIN = 16
-"""Columns below which a panel would be mostly empty: the product then runs on rows."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,9 @@ def _lower_linear(
     columns = math.prod(shape[:-1])
     program = cast(Program, node.attrs.get("epilogue", Program(1)))
     flops = 2 * columns * w.m * w.k
-    if columns < COLUMNS_MIN:
-        return _on_rows(node, view, x, w, bias, columns, program, extras, flops)
+    product = _choose_product(w, columns, view)
+    if product.in_rows:
+        return _on_rows(node, view, x, w, bias, product, program, extras, flops)
     layout = Layout(len(shape) - 1)
     epilogue = (
         lower_epilogue(program, extras, view.shape(y), layout, view)
@@ -115,7 +114,6 @@ def _lower_linear(
     if isinstance(epilogue, str):
         return epilogue
     panels = -(-columns // view.panel)
-    product = _choose_product(w, columns, view)
     operands: tuple[Operand, ...] = (
         In(x, layout), product.packed, _bias(bias, view), epilogue.residual, Out(y, layout),
         *epilogue.extras,
@@ -123,14 +121,16 @@ def _lower_linear(
     ends = (epilogue.lo, epilogue.hi, *epilogue.params)
     why = product.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
-        product.kernel, operands, (*product.head, *ends), why, owns_columns=product.blocks == 1, panels=panels,
-        flops=flops, advisories=product.advisories, weights=lambda: find_facts(product, w.as_rows()),
-        striped=product.striped(ends),
+        product.kernel, operands, (*product.head, *ends), why, owns_columns=product.blocks == 1,
+        panels=panels, flops=flops, advisories=product.advisories,
+        weights=lambda: find_facts(product, w.as_rows()), striped=product.striped(ends),
     )  # fmt: skip
 
 
 def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
     def make_dense(columns: int) -> ProductKernel:
+        if columns < FEW_COLUMNS:
+            return _dense_rows(w, columns, view)
         row, kernel, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
         blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), view.threads)
         key = (w.name, "matmul", row, w.transposed, w.alpha)
@@ -146,29 +146,33 @@ def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
     return choose_columns_product(name, dense, w.as_rows, sizes, find_sparsity(w.array), view)
 
 
+def _dense_rows(w: _Weights, columns: int, view: View) -> ProductKernel:
+    row, kernel, lanes = _core.choose_rows_matmul(view.isa, columns, w.m, w.k)
+    key = (w.name, "rows", row, w.transposed, w.alpha)
+    packed = Const(key, lambda: _core.pack_rows(row, w.scaled(), w.m, w.k, w.transposed))
+    blocks = min(UNITS_PER_THREAD * view.threads, -(-w.m // lanes))
+    why = f"{kernel}, {w.k} to {w.m} features, few columns"
+    head = (row, columns, w.m, w.k, blocks)
+    return ProductKernel("matmul_rows", head, packed, why, blocks, in_rows=True)
+
+
 def _on_rows(
     node: Node,
     view: View,
     x: str,
     w: _Weights,
     bias: str,
-    columns: int,
+    kernel: ProductKernel,
     program: Program,
     extras: tuple[str, ...],
     flops: int,
 ) -> Choice | str:
     y = node.outputs[0]
-    row, name, lanes = _core.choose_rows_matmul(view.isa, columns, w.m, w.k)
-    key = (w.name, "rows", row, w.transposed, w.alpha)
-    packed = Const(key, lambda: _core.pack_rows(row, w.scaled(), w.m, w.k, w.transposed))
-    blocks = min(UNITS_PER_THREAD * view.threads, -(-w.m // lanes))
     product = Choice(
-        "matmul_rows",
-        (In(x), packed, _bias(bias, view), Out(y)),
-        (row, columns, w.m, w.k, -math.inf, math.inf, blocks),
-        f"{name}, {w.k} to {w.m} features, few columns",
-        flops=flops,
-    )
+        kernel.kernel, (In(x), kernel.packed, _bias(bias, view), Out(y)),
+        (*kernel.head, *NO_CLAMP), kernel.why, flops=flops, advisories=kernel.advisories,
+        weights=lambda: find_facts(kernel, w.as_rows()),
+    )  # fmt: skip
     if not program.instructions:
         return product
     rest = lower_program(program, (y, *extras), y, ROWS, view)
@@ -176,7 +180,8 @@ def _on_rows(
         return rest
     return Choice(
         rest.kernel, rest.operands, rest.params, f"{product.why}, then {program}",
-        flops=flops, before=(product,), in_place=rest.in_place,
+        flops=flops, before=(product,), in_place=rest.in_place, advisories=kernel.advisories,
+        weights=product.weights,
     )  # fmt: skip
 
 

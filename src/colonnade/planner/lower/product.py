@@ -1,7 +1,7 @@
 """What the weights of a product decide: the kernel, apart from its operands and its epilogue.
 
-`choose_product` picks one of several variants of a layer: by measurement where the view can measure,
-by the cost model otherwise.
+`choose_product` picks one of several variants of a layer: by measurement where the view can
+measure, by the cost model otherwise.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class ProductKernel:
     gain: float | None = None
     """Measured: time of the dense kernel over this one's."""
     advisories: tuple[str, ...] = ()
+    in_rows: bool = False
+    """Operands x, weights, bias, y in rows, and no epilogue but the clamp."""
 
     def striped(self, ends: tuple[Param, ...]) -> Striped | None:
         """How it runs in a Stripe; `ends`: the epilogue's parameters."""
@@ -79,7 +81,7 @@ class Layer:
     sparsity: float
 
 
-NO_EPILOGUE: tuple[Param, ...] = (-math.inf, math.inf, (), ())
+NO_CLAMP: tuple[Param, ...] = (-math.inf, math.inf)
 
 
 def choose_product(
@@ -104,7 +106,7 @@ def choose_product(
     if gain > DENSE_BIAS:
         return replace(variants[best].make(layer.size), gain=gain)
     advisory = f"ran dense: {layer.sparsity:.0%} zeros, the sparse kernel would run at {gain:.2f}x"
-    return replace(dense.make(layer.size), gain=1.0, advisories=(advisory,))
+    return replace(dense.make(layer.size), advisories=(advisory,))
 
 
 def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
@@ -116,8 +118,12 @@ def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
 
 def _trial(layer: Layer, variant: Variant, view: View) -> Trial:
     product = variant.make(layer.trial_size)
+    if product.in_rows:
+        x, y = (matrix.features * layer.trial_size for matrix in (layer.x, layer.y))
+        return Trial(product.kernel, 4, (*product.head, *NO_CLAMP), product.packed, 4 * x, 4 * y)
     x, y = (
         matrix.features * -(-matrix.columns * layer.trial_size // view.panel) * view.panel
         for matrix in (layer.x, layer.y)
     )
-    return Trial(product.kernel, (*product.head, *NO_EPILOGUE), product.packed, 4 * x, 4 * y)
+    params = (*product.head, *NO_CLAMP, (), ())
+    return Trial(product.kernel, 5, params, product.packed, 4 * x, 4 * y)

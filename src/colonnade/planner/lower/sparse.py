@@ -10,7 +10,9 @@ import numpy as np
 from colonnade import _core
 from colonnade.planner.choice import Const, View
 from colonnade.planner.cost import (
+    FEW_COLUMNS,
     SPARSITY_EXPECTED,
+    SPARSITY_EXPECTED_FEW,
     SPARSITY_TRIED,
     choose_k_block,
 )
@@ -55,8 +57,8 @@ def choose_columns_product(
         f"product m{m} k{k} n{trial} {_bucket(sparsity)}",
         columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
     )  # fmt: skip
-    is_expected = sparsity >= SPARSITY_EXPECTED
-    return choose_product(layer, dense, tuple(sparse.values()), is_expected, view)
+    least = SPARSITY_EXPECTED if columns >= FEW_COLUMNS else SPARSITY_EXPECTED_FEW
+    return choose_product(layer, dense, tuple(sparse.values()), sparsity >= least, view)
 
 
 def _columns_kernel(
