@@ -260,7 +260,7 @@ def _find_stripes(
         number: Tensor(max(held.panels, 1), held.nbytes // max(held.panels, 1), held.panels == 0)
         for number, held in enumerate(selection.storages)
     }
-    cache = Cache(target.l2_bytes, target.threads)
+    cache = Cache(target.l2_bytes, target.l3_bytes, target.threads)
     return find_groups(calls, tensors, frozenset(outputs), cache)
 
 

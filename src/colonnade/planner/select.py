@@ -36,6 +36,7 @@ class Target:
     threads: int
     l1d_bytes: int
     l2_bytes: int
+    l3_bytes: int
     stripes: bool = True
     """False keeps every call a step of its own."""
 

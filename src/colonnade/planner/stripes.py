@@ -2,8 +2,8 @@
 
 Start reading at `find_groups`. A group is a run of consecutive calls whose intermediates stay in
 windows of a thread (native/exec/stripe.h). Everything here is a pure function of sizes: a plan of
-groups is the cheapest cut of the calls, counted in bytes that go beyond L2. Work that is done twice
-and threads that wait are counted as the bytes that could have moved in that time.
+groups is the cheapest cut of the calls, counted in bytes of memory. What L3 or L2 serve, work that
+is done twice and threads that wait are counted as the bytes of memory that move in that time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ HOT_SHARE = 0.6
 STAY_SHARE = 0.9
 """Of L2: what all of a stripe may touch if its weights are to be there for the next one."""
 FLOPS_PER_BYTE = 8
-"""Operations of a core in the time that it takes a byte from beyond its L2."""
+"""Operations of a core in the time that it takes a byte from memory."""
+L3_SHARE = 0.5
+"""Of L3: what a call's tensors may take to be read from there."""
+L3_BYTE = 0.25
+"""A byte from L3, or one that is moved inside L2, in bytes from memory."""
 CALL_BYTES = 2048
-"""Starting a call once more, in bytes."""
+"""Starting a call once more."""
 GAIN_MIN = 0.05
-"""Share of the bytes that a group must save."""
+"""Share of its calls' time that a group must save: much arithmetic on a byte hides what it costs."""
 RECOMPUTED_MAX = 0.04
 """Share of the work that may be done twice."""
 CALLS_MAX = 16
+SAMPLES = ((3, 7), (5, 11), (9, 13))
+"""Places in a tensor, as fractions, where a stripe is looked at."""
 STRIPE_PANELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 SEGMENTS_PER_THREAD = (8, 4, 2, 1)
 SEGMENTS_MAX = 4096
@@ -75,6 +81,7 @@ class Cache:
     """The machine."""
 
     l2_bytes: int
+    l3_bytes: int
     threads: int
 
 
@@ -185,7 +192,7 @@ def _runs(calls: Sequence[StripeCall | None]) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class StripeChoice:
-    """Sizes of a stripe, and what they cost in bytes."""
+    """Sizes of a stripe, and what it costs."""
 
     stripe_panels: int
     segments: int
@@ -208,7 +215,8 @@ def _cheapest_cut(
     for first in reversed(range(begin, end)):
         own = calls[first]
         assert own is not None
-        best[first], chosen[first] = count_bytes(own, tensors, cache) + best[first + 1], None
+        alone = count_bytes(own, tensors, cache).cost
+        best[first], chosen[first] = alone + best[first + 1], None
         for last in range(first + 2, min(end, first + CALLS_MAX) + 1):
             body = try_body(calls, first, last, last_use, tensors)
             choice = body and choose_stripe(body, tensors, cache)
@@ -267,47 +275,65 @@ def _writes_own_panels(body: Body) -> bool:
     )
 
 
-def count_bytes(call: StripeCall, tensors: Mapping[int, Tensor], cache: Cache) -> float:
-    """Bytes beyond L2 of a call on its own: its panels when they spill, its weights as read."""
+def count_bytes(call: StripeCall, tensors: Mapping[int, Tensor], cache: Cache) -> Traffic:
+    """Of a call on its own: its panels when they spill, its weights as read."""
     used = {read.storage for read in call.reads} | {*call.writes}
-    return _streamed(sum(tensors[s].nbytes for s in used), cache) + _weights(call, cache)
+    panels = _panel_traffic(sum(tensors[s].nbytes for s in used), cache)
+    return panels + _weights(call, call.panels, cache)
 
 
-def _streamed(nbytes: int, cache: Cache) -> float:
-    return nbytes if nbytes > HOT_SHARE * cache.l2_bytes * cache.threads else 0
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes beyond L2, and what they cost in bytes from memory."""
+
+    nbytes: int
+    cost: float
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.nbytes + other.nbytes, self.cost + other.cost)
 
 
-def _weights(call: StripeCall, cache: Cache) -> float:
-    """Weights that fit stay in each thread's L2; others are read anew for every panel."""
+NO_TRAFFIC = Traffic(0, 0.0)
+
+
+def _panel_traffic(nbytes: int, cache: Cache) -> Traffic:
+    """Tensors that are read and written once."""
+    if nbytes <= HOT_SHARE * cache.l2_bytes * cache.threads:
+        return NO_TRAFFIC
+    return Traffic(nbytes, nbytes * (L3_BYTE if nbytes <= L3_SHARE * cache.l3_bytes else 1.0))
+
+
+def _weights(call: StripeCall, visits: int, cache: Cache) -> Traffic:
+    """Weights that fit stay in each thread's L2 during a visit; others are read for every panel."""
     fits = call.weight_bytes <= HOT_SHARE * cache.l2_bytes
-    return call.weight_bytes * (cache.threads if fits else call.panels)
+    times = min(visits, call.panels) if fits else call.panels
+    nbytes = call.weight_bytes * times
+    return Traffic(nbytes, nbytes * L3_BYTE)
 
 
 def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> StripeChoice | None:
     """The cheapest sizes, or None when the calls on their own are about as cheap."""
     if body.panels < 2 * cache.threads:
         return None
-    alone = sum(count_bytes(call, tensors, cache) for call in body.calls)
-    streamed = _streamed(
-        sum(tensors[s].nbytes for s in (*body.outside, *body.finals)), cache
-    )
+    alone = sum((count_bytes(call, tensors, cache) for call in body.calls), NO_TRAFFIC)
+    borders = sum(tensors[s].nbytes for s in (*body.outside, *body.finals))
+    streamed = _panel_traffic(borders, cache)
     cut = _choose_segments(body, cache)
-    if cut is None or streamed >= alone:
+    if cut is None or streamed.cost >= alone.cost:
         return None
+    work = sum(call.flops for call in body.calls) / FLOPS_PER_BYTE
+    limit = alone.cost - GAIN_MIN * (alone.cost + work)
     best: StripeChoice | None = None
     for stripe_panels in STRIPE_PANELS:
         if stripe_panels * cut.segments > body.panels:
             break
-        weights = _striped_weights(body, stripe_panels, tensors, cache)
-        if weights is None:
+        made = _stripe_traffic(body, stripe_panels, tensors, cache)
+        if made is None:
             break
-        stripes = -(-body.panels // stripe_panels)
-        moved = streamed + weights
-        cost = moved + cut.cost + CALL_BYTES * len(body.calls) * stripes
-        if cost < (1 - GAIN_MIN) * alone and (best is None or cost <= best.cost):
-            best = StripeChoice(
-                stripe_panels, cut.segments, cut.recomputed, cost, int(alone - moved)
-            )
+        cost = streamed.cost + made.cost + cut.cost
+        if cost < limit and (best is None or cost <= best.cost):
+            saved = alone.nbytes - streamed.nbytes - made.nbytes
+            best = StripeChoice(stripe_panels, cut.segments, cut.recomputed, cost, saved)
     return best
 
 
@@ -353,36 +379,50 @@ def _halo_flops(body: Body, border: int) -> float:
     )
 
 
-def _striped_weights(
+def _stripe_traffic(
     body: Body, stripe_panels: int, tensors: Mapping[int, Tensor], cache: Cache
-) -> float | None:
-    """Bytes of weights that a group reads from beyond L2; None when its panels do not fit."""
-    border = body.panels // 2
-    needed = [
-        body_bytes(body, at, stripe_panels, tensors) for at in (border, border * 2 // 3)
-    ]
-    panels, peak = max(n[0] for n in needed), max(n[1] for n in needed)
-    if peak > HOT_SHARE * cache.l2_bytes:
+) -> Traffic | None:
+    """Weights, halos that move and calls that start, stripe by stripe; None when L2 is too small."""
+    stripes = -(-body.panels // stripe_panels)
+    used = _typical_bytes(body, stripe_panels, tensors)
+    if used.peak > HOT_SHARE * cache.l2_bytes:
         return None
     scratch = max(call.scratch_bytes for call in body.calls)
     weights = sum(call.weight_bytes for call in body.calls)
-    if panels + scratch + weights <= STAY_SHARE * cache.l2_bytes:
-        return weights * cache.threads
-    stripes = -(-body.panels // stripe_panels)
-    total = 0.0
-    for call in body.calls:
-        fits = call.weight_bytes <= HOT_SHARE * cache.l2_bytes
-        total += call.weight_bytes * (stripes if fits else call.panels)
-    return total
+    stay = used.panels + scratch + weights <= STAY_SHARE * cache.l2_bytes
+    visits = cache.threads if stay else stripes
+    halos = Traffic(0, L3_BYTE * used.halos * stripes)
+    starts = Traffic(0, float(CALL_BYTES * len(body.calls) * stripes))
+    own = (_weights(call, visits, cache) for call in body.calls)
+    return sum(own, halos + starts)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyBytes:
+    """What one stripe of a body holds in cache."""
+
+    panels: int
+    """All panels that it touches."""
+    peak: int
+    """The most panels that live during one call, and its scratch."""
+    halos: int
+    """Panels that the next stripe reads again."""
+
+
+def _typical_bytes(body: Body, stripe_panels: int, tensors: Mapping[int, Tensor]) -> BodyBytes:
+    """The most at a few places; image borders, which have no halo, are rarely among them."""
+    some = [body_bytes(body, body.panels * a // b, stripe_panels, tensors) for a, b in SAMPLES]
+    return BodyBytes(
+        max(used.panels for used in some),
+        max(used.peak for used in some),
+        max(used.halos for used in some),
+    )
 
 
 def body_bytes(
     body: Body, border: int, stripe_panels: int, tensors: Mapping[int, Tensor]
-) -> tuple[int, int]:
-    """(bytes of panels that one stripe touches, the most that live during one call).
-
-    The second counts what the call keeps in scratch.
-    """
+) -> BodyBytes:
+    """For a stripe in the middle of a segment that starts at panel `border`."""
     done = body.ends(border)
     ends = body.ends(border + stripe_panels)
     lives: list[Lifetime] = []
@@ -406,7 +446,13 @@ def body_bytes(
         sum(life.nbytes for life in lives if life.first <= c <= life.last) + call.scratch_bytes
         for c, call in enumerate(body.calls)
     ]
-    return sum(life.nbytes for life in lives), max(live)
+    halos = sum(
+        (end_read(read.reach, done[c]) - first_read(read.reach, done[c]))
+        * tensors[read.storage].panel_bytes
+        for c, call in enumerate(body.calls)
+        for read in call.reads
+    )
+    return BodyBytes(sum(life.nbytes for life in lives), max(live), halos)
 
 
 def walk(body: Body, segment: tuple[int, int], stripe_panels: int) -> Iterator[tuple[list[int], list[int]]]:
