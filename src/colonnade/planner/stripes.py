@@ -20,9 +20,9 @@ STAY_SHARE = 0.9
 """Of L2: what all of a stripe may touch if its weights are to be there for the next one."""
 FLOPS_PER_BYTE = 8
 """Operations of a core in the time that it takes a byte from memory."""
-L3_SHARE = 0.5
+L3_SHARE = 0.25
 """Of L3: what a call's tensors may take to be read from there."""
-L3_BYTE = 0.25
+L3_BYTE = 0.15
 """A byte from L3, or one that is moved inside L2, in bytes from memory."""
 CALL_BYTES = 2048
 """Starting a call once more."""
@@ -170,7 +170,7 @@ def find_groups(
     groups: list[Group] = []
     for begin, end in _runs(calls):
         for body, choice in _cheapest_cut(calls, begin, end, last_use, tensors, cache):
-            groups.append(_make_group(body, choice, tensors, cache))
+            groups.append(make_group(body, choice, tensors))
     return tuple(groups)
 
 
@@ -471,9 +471,7 @@ def walk(body: Body, segment: tuple[int, int], stripe_panels: int) -> Iterator[t
         done = ends
 
 
-def _make_group(
-    body: Body, choice: StripeChoice, tensors: Mapping[int, Tensor], cache: Cache
-) -> Group:
+def make_group(body: Body, choice: StripeChoice, tensors: Mapping[int, Tensor]) -> Group:
     """Exact windows, by walking through every segment."""
     capacity, carried = measure_windows(body, choice.stripe_panels, choice.segments)
     storages = list(capacity)
