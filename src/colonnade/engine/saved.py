@@ -26,10 +26,10 @@ from colonnade.errors import PlanError
 from colonnade.ir import DType, Graph, TensorType
 from colonnade.planner.build import Program
 from colonnade.planner.explain import PassRecord
-from colonnade.planner.select import NodeRecord
+from colonnade.planner.select import NodeRecord, StripeRecord
 
 MAGIC = b"COLONNAD"
-FORMAT = 1
+FORMAT = 2
 ALIGNMENT = 64
 HEADER_BYTES_MAX = 1 << 30
 _PREFIX = struct.Struct("<8sQQ")
@@ -99,6 +99,7 @@ def _program_to_json(
         "constants": constants,
         "steps": steps,
         "records": [asdict(record) for record in loaded.program.records],
+        "stripes": [asdict(record) for record in loaded.program.stripes],
         "passes": [asdict(record) for record in loaded.passes],
     }
 
@@ -261,7 +262,10 @@ def _program_from_json(
         NodeRecord(**{**record, "advisories": tuple(record["advisories"])})
         for record in saved["records"]
     )
-    program = Program(graph.with_changes(constants=constants), (), records)
+    stripes = tuple(
+        StripeRecord(**{**record, "calls": tuple(record["calls"])}) for record in saved["stripes"]
+    )
+    program = Program(graph.with_changes(constants=constants), (), records, stripes)
     shapes = {name: tuple(shape) for name, shape in saved["shapes"].items()}
     return LoadedProgram(program, steps, [PassRecord(**p) for p in saved["passes"]], shapes)
 

@@ -266,20 +266,20 @@ def try_body(
 
 def _writes_own_panels(body: Body) -> bool:
     """Final outputs that are read inside too must not be needed beyond a segment's own panels."""
-    middle = body.panels // 2
-    starts, ends = body.starts(middle), body.ends(middle)
-    return all(
-        starts[c] >= middle >= ends[c]
-        for c, call in enumerate(body.calls)
-        if body.finals & set(call.writes)
-    )
+    has_halo = [False] * len(body.calls)
+    for c in reversed(range(len(body.calls))):
+        writes = body.calls[c].writes
+        has_halo[c] = any(reach or has_halo[r] for s in writes for r, reach in body.readers[s])
+        if has_halo[c] and body.finals & set(writes):
+            return False
+    return True
 
 
 def count_bytes(call: StripeCall, tensors: Mapping[int, Tensor], cache: Cache) -> Traffic:
     """Of a call on its own: its panels when they spill, its weights as read."""
     used = {read.storage for read in call.reads} | {*call.writes}
     panels = _panel_traffic(sum(tensors[s].nbytes for s in used), cache)
-    return panels + _weights(call, call.panels, cache)
+    return panels + _weights(call, cache.threads, cache)
 
 
 @dataclass(frozen=True, slots=True)
