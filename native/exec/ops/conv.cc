@@ -70,9 +70,9 @@ void set_uses(const ConvShape& s, int64_t lanes, const Epilogue& epilogue, Prepa
   const PanelUse y = write_same(s.out_channels * lanes);
   prepared.uses = {read_reach(s.channels * lanes), {}, {}, read_same(s.out_channels * lanes), y};
   add_extra_uses(epilogue, prepared.uses);
-  prepared.reach = {lanes,   s.batch * s.out_h * s.out_w, s.in_h,     s.in_w,
-                    s.out_h, s.out_w,                     s.stride_h, (s.kernel_h - 1) * s.dilation_h + 1,
-                    s.pad_top};
+  prepared.reach = {
+      lanes,      s.batch * s.out_h * s.out_w,         s.in_h,   s.in_w, s.out_h, s.out_w,
+      s.stride_h, (s.kernel_h - 1) * s.dilation_h + 1, s.pad_top};
 }
 
 int64_t round_to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }

@@ -301,9 +301,7 @@ def _stripe_record(group: Group, selection: Selection) -> StripeRecord:
     )  # fmt: skip
 
 
-def _merge_in_place(
-    selection: Selection, outputs: Sequence[int], groups: Sequence[Group]
-) -> None:
+def _merge_in_place(selection: Selection, outputs: Sequence[int], groups: Sequence[Group]) -> None:
     """Let an output take over the buffer of an input that dies in the same call.
 
     Not inside a stripe: another segment may still read the input's panels.

@@ -24,9 +24,9 @@ L3_SHARE = 0.25
 """Of L3: what a call's tensors may take to be read from there."""
 L3_BYTE = 0.15
 """A byte from L3, or one that is moved inside L2, in bytes from memory."""
-CALL_BYTES = 2048
+CALL_BYTES = 4096
 """Starting a call once more."""
-GAIN_MIN = 0.05
+GAIN_MIN = 0.08
 """Share of its calls' time that a group must save: much arithmetic on a byte hides what it costs."""
 RECOMPUTED_MAX = 0.04
 """Share of the work that may be done twice."""
@@ -153,9 +153,7 @@ class Body:
 
     def kept(self, storage: int, maker: int, done: Sequence[int]) -> int:
         """The first panel of a storage that its readers still need."""
-        return min(
-            done[maker], *(first_read(reach, done[r]) for r, reach in self.readers[storage])
-        )
+        return min(done[maker], *(first_read(reach, done[r]) for r, reach in self.readers[storage]))
 
 
 def find_groups(
@@ -258,9 +256,7 @@ def try_body(
         return None
     if any(tensors[s].in_rows for s in readers if readers[s]):
         return None
-    body = Body(
-        first, own, {s: tuple(r) for s, r in readers.items()}, finals, frozenset(outside)
-    )
+    body = Body(first, own, {s: tuple(r) for s, r in readers.items()}, finals, frozenset(outside))
     return body if _writes_own_panels(body) else None
 
 
@@ -354,9 +350,7 @@ def _choose_segments(body: Body, cache: Cache) -> _Cut | None:
         segments = each * cache.threads
         if segments > min(body.panels, SEGMENTS_MAX):
             continue
-        extra = sum(
-            _halo_flops(body, body.panels * s // segments) for s in range(1, segments)
-        )
+        extra = sum(_halo_flops(body, body.panels * s // segments) for s in range(1, segments))
         if extra > RECOMPUTED_MAX * flops:
             continue
         busiest = max(
@@ -391,7 +385,7 @@ def _stripe_traffic(
     weights = sum(call.weight_bytes for call in body.calls)
     stay = used.panels + scratch + weights <= STAY_SHARE * cache.l2_bytes
     visits = cache.threads if stay else stripes
-    halos = Traffic(0, L3_BYTE * used.halos * stripes)
+    halos = Traffic(0, 2 * L3_BYTE * used.halos * stripes)  # moved, then unpacked by a kernel
     starts = Traffic(0, float(CALL_BYTES * len(body.calls) * stripes))
     own = (_weights(call, visits, cache) for call in body.calls)
     return sum(own, halos + starts)
@@ -455,7 +449,9 @@ def body_bytes(
     return BodyBytes(sum(life.nbytes for life in lives), max(live), halos)
 
 
-def walk(body: Body, segment: tuple[int, int], stripe_panels: int) -> Iterator[tuple[list[int], list[int]]]:
+def walk(
+    body: Body, segment: tuple[int, int], stripe_panels: int
+) -> Iterator[tuple[list[int], list[int]]]:
     """(done, ends) of every stripe of a segment, as native/exec/stripe.cc walks it."""
     first, last = segment
     done = body.starts(first)

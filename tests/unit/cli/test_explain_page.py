@@ -76,7 +76,14 @@ def test_texts_are_escaped_and_kept() -> None:
     page = render_page(make_explanation(), EVIL)
     assert EVIL not in page
     assert page.count("&lt;script&gt;") == 4  # title, heading, node, stripe
-    for text in ("3x3 &amp; $1", "ran dense: &lt;0.4", "ONNX Runtime", "fuse_conv", "4 of 49", "1.2%"):
+    for text in (
+        "3x3 &amp; $1",
+        "ran dense: &lt;0.4",
+        "ONNX Runtime",
+        "fuse_conv",
+        "4 of 49",
+        "1.2%",
+    ):
         assert text in page
     for size in ("2.0 KiB", "2.0 MiB", "3.0 KiB", "3.0 MiB", "1.0 MiB", "100 B", "5.00 GiB"):
         assert size in page

@@ -51,9 +51,7 @@ def _all_groups(
     while first < len(calls):
         ends = range(min(len(calls), first + CALLS_MAX), first + 1, -1)
         bodies = (
-            try_body(calls, first, end, last_use, tensors)
-            for end in ends
-            if all(calls[first:end])
+            try_body(calls, first, end, last_use, tensors) for end in ends if all(calls[first:end])
         )
         body = next(filter(None, bodies), None)
         if body is None:

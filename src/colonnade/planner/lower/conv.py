@@ -179,7 +179,9 @@ def _choose(
 
 
 def _reach(shape: ConvShape, lanes: int) -> Reach:
-    batch, _, in_h, in_w, _, out_h, out_w, kernel_h, _, stride_h, _, dilation_h, _, pad_top = shape[:14]
+    batch, _, in_h, in_w, _, out_h, out_w, kernel_h, _, stride_h, _, dilation_h, _, pad_top = shape[
+        :14
+    ]
     span = (kernel_h - 1) * dilation_h + 1
     return Reach(lanes, batch * out_h * out_w, in_h, in_w, out_h, out_w, stride_h, span, pad_top)
 
