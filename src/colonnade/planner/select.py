@@ -6,7 +6,7 @@ The result is a flat list of Selected calls on storages; `build.py` places them 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,6 +110,10 @@ def _unplannable(node: Node, view: GraphView) -> str:
         if value and view.dtype(value) in (DType.STRING, DType.OTHER, DType.BFLOAT16):
             return f"{value!r} has element type {view.dtype(value).value}"
     return ""
+
+
+PackConstant = Callable[[Const], np.ndarray]
+"""Returns the packed array of a Const, the same object for the same key."""
 
 
 @dataclass

@@ -6,17 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from unittest import mock
 
-from colonnade.planner import build
-from colonnade.planner.stripes import (
-    CALLS_MAX,
-    Cache,
-    Group,
-    StripeCall,
-    StripeChoice,
-    Tensor,
-    make_group,
-    try_body,
-)
+from colonnade.planner import stripe_selection
+from colonnade.planner.stripe_body import StripeCall, Tensor, try_body
+from colonnade.planner.stripes import CALLS_MAX, Cache, Group, StripeChoice, make_group
 
 
 @contextmanager
@@ -31,7 +23,7 @@ def forced_stripes(stripe_panels: int, segments: int) -> Iterator[None]:
     ) -> tuple[Group, ...]:
         return tuple(_all_groups(calls, tensors, kept, stripe_panels, segments))
 
-    with mock.patch.object(build, "find_groups", find):
+    with mock.patch.object(stripe_selection, "find_groups", find):
         yield
 
 

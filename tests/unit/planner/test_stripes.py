@@ -9,20 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colonnade.planner.reach import Reach, end_read, first_read
-from colonnade.planner.stripes import (
+from colonnade.planner.stripe_body import (
     Body,
-    Cache,
-    Group,
     PanelRead,
     StripeCall,
     Tensor,
-    choose_stripe,
-    count_bytes,
-    find_groups,
     measure_windows,
     try_body,
     walk,
 )
+from colonnade.planner.stripes import Cache, Group, choose_stripe, count_bytes, find_groups
 
 LANES = 64
 CACHE = Cache(1 << 20, 32 << 20, 2)
