@@ -189,11 +189,14 @@ def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> St
     alone = sum((count_bytes(call, tensors, cache) for call in body.calls), NO_TRAFFIC)
     borders = sum(tensors[s].nbytes for s in (*body.outside, *body.finals))
     streamed = _panel_traffic(borders, cache)
-    cut = _choose_segments(body, cache)
-    if cut is None or streamed.cost >= alone.cost:
-        return None
     work = sum(call.flops for call in body.calls) / FLOPS_PER_BYTE
     limit = alone.cost - GAIN_MIN * (alone.cost + work)
+    # What costs little to find out comes first: most bodies are refused.
+    if streamed.cost >= limit or _stripe_traffic(body, 1, tensors, cache) is None:
+        return None
+    cut = _choose_segments(body, cache)
+    if cut is None:
+        return None
     best: StripeChoice | None = None
     for stripe_panels in STRIPE_PANELS:
         if stripe_panels * cut.segments > body.panels:
