@@ -3,7 +3,8 @@
 // `prepare` runs once when a plan is loaded: it reads the parameters, checks every size against the
 // operands (a plan may come from a file: nothing is trusted) and fills Prepared. `run` runs on
 // several threads at once, each with its own unit range and scratch; it cannot fail except by data
-// (an index out of range), which it reports by status.
+// (an index out of range), which it reports by status. An op whose `prepare` fills `uses` can be
+// part of a Stripe: its operands may then be windows, of which only the panels in reach exist.
 #pragma once
 
 #include <cstddef>

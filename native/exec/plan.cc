@@ -48,7 +48,8 @@ class Decoder {
   std::string decode() {
     if (reader_.integer() != kMagic) return "not a plan: wrong magic number";
     const int64_t version = reader_.integer();
-    if (version != kVersion) return "plan version " + std::to_string(version) + ", expected " + std::to_string(kVersion);
+    if (version != kVersion)
+      return "plan version " + std::to_string(version) + ", expected " + std::to_string(kVersion);
     plan_.arena_bytes = reader_.integer();
     plan_.num_inputs = reader_.integer();
     plan_.num_outputs = reader_.integer();
@@ -176,8 +177,7 @@ class Decoder {
 
   bool uses_window(const Call& call) const {
     return std::any_of(call.operands.begin(), call.operands.end(), [&](int32_t number) {
-      return number >= 0 &&
-             plan_.buffers[static_cast<size_t>(number)].space == Space::window;
+      return number >= 0 && plan_.buffers[static_cast<size_t>(number)].space == Space::window;
     });
   }
 

@@ -109,9 +109,7 @@ namespace {
 
 constexpr int64_t kMaxWindowBytes = int64_t{1} << 40;
 
-int64_t panels_of(const Call& call) {
-  return call.prepared.units / call.prepared.units_per_panel;
-}
+int64_t panels_of(const Call& call) { return call.prepared.units / call.prepared.units_per_panel; }
 
 class Builder {
  public:
@@ -121,7 +119,8 @@ class Builder {
   std::string build() {
     if (calls_.empty() || calls_.size() > kStripeCallsMax) return "number of calls out of range";
     if (stripe_.panels < 1 || stripe_.stripe_panels < 1 || stripe_.segments < 1 ||
-        stripe_.segments > std::min(stripe_.panels, kSegmentsMax) || stripe_.panels / stripe_.stripe_panels > kStripesMax) {
+        stripe_.segments > std::min(stripe_.panels, kSegmentsMax) ||
+        stripe_.panels / stripe_.stripe_panels > kStripesMax) {
       return "panels, stripe or segments out of range";
     }
     for (size_t c = 0; c < calls_.size(); ++c) {
@@ -233,7 +232,8 @@ class Builder {
       const int64_t from = walk.done[made.call], to = walk.end[made.call];
       if (from > to || to > made.panel_limit) return label(made) + "its panels run out of range";
       if (!made.is_window) {
-        if (from < first || to != std::max(first, end)) return label(made) + "writes panels of another segment";
+        if (from < first || to != std::max(first, end))
+          return label(made) + "writes panels of another segment";
         continue;
       }
       const int64_t kept = first_kept(made, walk);
@@ -270,9 +270,7 @@ class Builder {
     return last;
   }
 
-  std::string label(const Made& made) const {
-    return "call '" + calls_[made.call].label + "': ";
-  }
+  std::string label(const Made& made) const { return "call '" + calls_[made.call].label + "': "; }
 
   std::span<const Buffer> buffers_;
   std::span<const Call> calls_;

@@ -47,8 +47,8 @@ struct Made {
   std::vector<Reader> readers;
   bool is_window;
   int64_t panel_bytes;
-  int64_t offset;    // Of the window in the thread's windows.
-  int64_t capacity;  // Of the window, in panels.
+  int64_t offset;       // Of the window in the thread's windows.
+  int64_t capacity;     // Of the window, in panels.
   int64_t panel_limit;  // Panels of the whole tensor.
 };
 
@@ -62,7 +62,7 @@ struct Stripe {
   int64_t panels = 0;  // Of the final outputs.
   int64_t stripe_panels = 0;
   int64_t segments = 0;
-  std::vector<Made> made;  // In the order of the calls that make them.
+  std::vector<Made> made;                           // In the order of the calls that make them.
   std::vector<std::vector<WindowOperand>> windows;  // Per call.
 };
 

@@ -61,7 +61,8 @@ def exact_pool(
 @each_isa
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("kind", ["max", "mean", "mean_padded"])
-def test_window(isa: str, case: tuple[object, ...], kind: str) -> None:
+@pytest.mark.parametrize("by_panels", [False, True])
+def test_window(isa: str, case: tuple[object, ...], kind: str, by_panels: bool) -> None:
     batch, channels, size, kernel, stride, dilation, pads = case
     rng = np.random.default_rng(2)
     lanes = lanes_of(isa)
@@ -71,7 +72,7 @@ def test_window(isa: str, case: tuple[object, ...], kind: str) -> None:
     y = empty_panels(channels, columns, lanes)
     params = (
         int(kind != "max"), kind == "mean_padded", batch, channels, *size, *exact.shape[2:],
-        *kernel, *stride, *dilation, *pads,
+        *kernel, *stride, *dilation, *pads, by_panels,
     )  # fmt: skip
     status = run_call("pool_window", [to_panels(columns_of(x), lanes)], [y], params, isa, threads=2)
     assert status[0] == 0
@@ -85,7 +86,7 @@ def test_max_window_passes_nan_on(isa: str) -> None:
     x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
     x[0, 0, 1, 1] = np.nan
     y = empty_panels(1, 4, lanes)
-    params = (0, False, 1, 1, 4, 4, 2, 2, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0)
+    params = (0, False, 1, 1, 4, 4, 2, 2, 2, 2, 2, 2, 1, 1, 0, 0, 0, 0, False)
     run_call("pool_window", [to_panels(columns_of(x), lanes)], [y], params, isa)
     np.testing.assert_array_equal(from_panels(y, 4)[0], [np.nan, 7, 13, 15])
 

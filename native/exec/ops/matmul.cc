@@ -72,8 +72,8 @@ std::string prepare_columns(PrepareContext& context, Prepared& prepared) {
   prepared.units = p->panels * p->blocks;
   prepared.units_per_panel = p->blocks == 1 ? 1 : 0;
   prepared.scratch_bytes = p->epilogue.scratch_bytes;
-  prepared.uses = {read_same(mm.k * lanes), {}, {}, read_same(mm.m * lanes),
-                   write_same(mm.m * lanes)};
+  prepared.uses = {
+      read_same(mm.k * lanes), {}, {}, read_same(mm.m * lanes), write_same(mm.m * lanes)};
   add_extra_uses(p->epilogue, prepared.uses);
   prepared.params = std::move(p);
   return "";

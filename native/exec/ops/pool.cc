@@ -1,5 +1,5 @@
-// Adapters of the pool family. operands: x, y. pool_window's units are panels when its last parameter
-// says so, else channels of an image.
+// Adapters of the pool family. operands: x, y. pool_window's units are panels when its last
+// parameter says so, else channels of an image.
 #include "kernels/pool/pool.h"
 
 #include "exec/op.h"
@@ -57,8 +57,9 @@ std::string prepare_window(PrepareContext& context, Prepared& prepared) {
     prepared.units = ceil_div(p.batch * p.out_h * p.out_w, lanes);
     prepared.units_per_panel = 1;
     prepared.uses = {read_reach(p.channels * lanes), write_same(p.channels * lanes)};
-    prepared.reach = {lanes,      p.batch * p.out_h * p.out_w, p.in_h, p.in_w, p.out_h, p.out_w,
-                      p.stride_h, (p.kernel_h - 1) * p.dilation_h + 1, p.pad_top};
+    prepared.reach = {
+        lanes,      p.batch * p.out_h * p.out_w,         p.in_h,   p.in_w, p.out_h, p.out_w,
+        p.stride_h, (p.kernel_h - 1) * p.dilation_h + 1, p.pad_top};
   }
   prepared.scratch_bytes = 4 * kernels::pool_scratch_floats(p);
   prepared.params = std::move(w);

@@ -7,8 +7,9 @@
 // Columns and padding as in conv.h. w is ONNX order [channels * multiplier][kernel_h][kernel_w],
 // used as it is. For each channel the kernel copies the input rows that a stripe of panels needs
 // into scratch as zero-padded rows (one image per stride phase, so that every tap is a plain load),
-// then sums taps in row-major order. It reads no input row that none of its windows covers: a window
-// of panels (exec/stripe.h) may hold only those. Any split gives the same bits. Buffers as in matmul.h.
+// then sums taps in row-major order. It reads no input row that none of its windows covers: a
+// window of panels (exec/stripe.h) may hold only those. Any split gives the same bits. Buffers as
+// in matmul.h.
 #pragma once
 
 #include <cstdint>

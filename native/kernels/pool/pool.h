@@ -6,10 +6,9 @@
 // the window.
 //
 // pool_window: unit = one channel of one image; the padded channel is unpacked into scratch,
-// pooled, and scattered into the output's panels. pool_panels does the same for the rows that a range
-// of output panels needs. pool_global: y[n, f] = mean, max or sum over the
-// `inner` columns of sample n, y row-major [batch][features]. A unit is one (n, f). Sums run in one
-// fixed order.
+// pooled, and scattered into the output's panels. pool_panels does the same for the rows that a
+// range of output panels needs. pool_global: y[n, f] = mean, max or sum over the `inner` columns of
+// sample n, y row-major [batch][features]. A unit is one (n, f). Sums run in one fixed order.
 #pragma once
 
 #include <cstdint>

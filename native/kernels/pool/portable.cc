@@ -15,7 +15,7 @@ void pool_f32_16_portable_window(const kernels::PoolParams& params, int64_t begi
 }
 
 void pool_f32_16_portable_panels(const kernels::PoolParams& p, int64_t begin, int64_t end,
-                      float* scratch) {
+                                 float* scratch) {
   run_panels(p, begin, end, scratch);
 }
 

@@ -15,7 +15,7 @@ void pool_f32_16_avx2_window(const kernels::PoolParams& params, int64_t begin, i
 }
 
 void pool_f32_16_avx2_panels(const kernels::PoolParams& p, int64_t begin, int64_t end,
-                      float* scratch) {
+                             float* scratch) {
   run_panels(p, begin, end, scratch);
 }
 

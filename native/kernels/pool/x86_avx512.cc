@@ -15,7 +15,7 @@ void pool_f32_64_avx512_window(const kernels::PoolParams& params, int64_t begin,
 }
 
 void pool_f32_64_avx512_panels(const kernels::PoolParams& p, int64_t begin, int64_t end,
-                      float* scratch) {
+                               float* scratch) {
   run_panels(p, begin, end, scratch);
 }
 

@@ -31,6 +31,7 @@ from colonnade.cli.options import (
     ShapeOption,
     ThreadsOption,
 )
+from colonnade.planner.explain import stripe_line
 
 COLUMNS = ("node", "op", "runs in", "kernel", "layout", "MiB", "why")
 
@@ -78,6 +79,8 @@ def _show(console: Console, found: Mapping[str, Any], title: str, *, show_passes
         console.line(line)
     console.line()
     console.table(COLUMNS, [_row(node) for node in found["nodes"]], numeric=("MiB",), wraps=True)
+    for number, stripe in enumerate(found.get("stripes", ())):
+        console.line(stripe_line(number, stripe))
     for node in found["nodes"]:
         for advisory in node["advisories"]:
             console.line(f"advisory: {node['name']}: {advisory}")

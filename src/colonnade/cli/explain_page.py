@@ -20,6 +20,8 @@ def render_page(found: Mapping[str, Any], title: str) -> str:
         cards="\n".join(_cards(found)),
         node_rows="\n".join(_node_rows(found["nodes"])),
         num_nodes=len(found["nodes"]),
+        stripe_rows="\n".join(_stripe_rows(found.get("stripes", ()))),
+        num_stripes=len(found.get("stripes", ())),
         pass_rows="\n".join(_pass_rows(found["passes"])),
         pass_ms=f"{sum(p['ms'] for p in found['passes']):.0f}",
     )
@@ -60,6 +62,17 @@ def _node_rows(nodes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
             f"<td>{op}</td><td>{runtime}</td><td>{kernel}</td><td class=layout>{layout}</td>"
             f"<td class=bytes data-key={node['bytes']} "
             f'style="--share:{share:.1f}%">{_size(node["bytes"])}</td><td>{why}{notes}</td></tr>'
+        )
+
+
+def _stripe_rows(stripes: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    for number, stripe in enumerate(stripes):
+        calls = ", ".join(html.escape(str(call)) for call in stripe["calls"])
+        yield (
+            f"<tr><td data-key={number}>{number}</td><td class=name>{calls}</td>"
+            f"<td>{stripe['stripe_panels']} of {stripe['panels']}</td>"
+            f"<td>{stripe['segments']}</td><td>{stripe['recomputed']:.1%}</td>"
+            f"<td>{_size(stripe['window_bytes'])}</td><td>{_size(stripe['saved_bytes'])}</td></tr>"
         )
 
 

@@ -128,6 +128,7 @@ class Engine:
             threads=self._target.threads,
             shapes=program.shapes,
             nodes=program.program.records,
+            stripes=program.program.stripes,
             passes=program.passes,
             arena_bytes=sum(e.arena_bytes for e in program.executors),
             scratch_bytes=sum(e.scratch_bytes for e in program.executors),

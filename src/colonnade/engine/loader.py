@@ -156,7 +156,7 @@ def make_target(runtime: Any) -> Target:
     isa = _core.best_isa(knobs.max_isa() or "")
     return Target(
         isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes,
-        stripes=knobs.stripes() == "auto",
+        runtime.l3_bytes, stripes=knobs.stripes() == "auto",
     )  # fmt: skip
 
 

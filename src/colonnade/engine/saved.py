@@ -27,7 +27,7 @@ from colonnade.ir import DType, Graph, TensorType
 from colonnade.planner.build import Program
 from colonnade.planner.choice import WeightFacts
 from colonnade.planner.explain import PassRecord
-from colonnade.planner.select import NodeRecord
+from colonnade.planner.select import NodeRecord, StripeRecord
 
 MAGIC = b"COLONNAD"
 FORMAT = 2
@@ -100,6 +100,7 @@ def _program_to_json(
         "constants": constants,
         "steps": steps,
         "records": [asdict(record) for record in loaded.program.records],
+        "stripes": [asdict(record) for record in loaded.program.stripes],
         "passes": [asdict(record) for record in loaded.passes],
     }
 
@@ -259,7 +260,10 @@ def _program_from_json(
             steps.append(FallbackStep(arrays[step["model"]].tobytes(), names, threads))
     constants = {name: arrays[number] for name, number in saved["constants"].items()}
     records = tuple(_load_record(record) for record in saved["records"])
-    program = Program(graph.with_changes(constants=constants), (), records)
+    stripes = tuple(
+        StripeRecord(**{**record, "calls": tuple(record["calls"])}) for record in saved["stripes"]
+    )
+    program = Program(graph.with_changes(constants=constants), (), records, stripes)
     shapes = {name: tuple(shape) for name, shape in saved["shapes"].items()}
     return LoadedProgram(program, steps, [PassRecord(**p) for p in saved["passes"]], shapes)
 

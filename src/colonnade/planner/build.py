@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.ir.graph import captures
-from colonnade.planner.choice import ROWS, Alias, Const, In, Temp
+from colonnade.planner.choice import ROWS, Alias, Const, Temp
 from colonnade.planner.islands import ISLAND_REASON, find_islands
 from colonnade.planner.memory import Lifetime, peak_live_bytes, place_buffers
 from colonnade.planner.plan import (
@@ -33,7 +33,7 @@ from colonnade.planner.select import (
     Decision,
     GraphView,
     NodeRecord,
-    Selected,
+    PackConstant,
     Selection,
     Selector,
     Storage,
@@ -41,10 +41,8 @@ from colonnade.planner.select import (
     Target,
     decide,
 )
-from colonnade.planner.stripes import Cache, Group, PanelRead, StripeCall, Tensor, find_groups
-
-PackConstant = Callable[[Const], np.ndarray]
-"""Returns the packed array of a Const, the same object for the same key."""
+from colonnade.planner.stripe_selection import find_stripes, stripe_record
+from colonnade.planner.stripes import Group
 
 
 @dataclass(frozen=True)
@@ -243,62 +241,11 @@ def _build_native(
             selector.add(node, decision)
     storages = [selector.require(value) for value in outputs]
     selection = selector.selection
-    groups = _find_stripes(selection, storages, target, pack)
+    groups = find_stripes(selection, storages, target, pack)
     _merge_in_place(selection, storages, groups)
     plan, peak = _place(graph, selection, inputs, outputs, storages, groups, target, pack)
-    records = tuple(_stripe_record(group, selection) for group in groups)
+    records = tuple(stripe_record(group, selection) for group in groups)
     return NativeRegion(plan, inputs, outputs, peak, records), selection.records
-
-
-def _find_stripes(
-    selection: Selection, outputs: Sequence[int], target: Target, pack: PackConstant
-) -> tuple[Group, ...]:
-    if not target.stripes:
-        return ()
-    calls = [_stripe_call(call, selection.storages, pack) for call in selection.calls]
-    tensors = {
-        number: Tensor(max(held.panels, 1), held.nbytes // max(held.panels, 1), held.panels == 0)
-        for number, held in enumerate(selection.storages)
-    }
-    cache = Cache(target.l2_bytes, target.threads)
-    return find_groups(calls, tensors, frozenset(outputs), cache)
-
-
-def _stripe_call(
-    selected: Selected, storages: Sequence[Storage], pack: PackConstant
-) -> StripeCall | None:
-    """What the stripes' planner needs of a call, or None when it cannot be in one."""
-    striped = selected.choice.striped
-    if striped is None:
-        return None
-    reads: list[PanelRead] = []
-    whole: set[int] = set()
-    for i, operand in enumerate(selected.operands):
-        source = selected.choice.operands[i]
-        if not isinstance(operand, int) or not isinstance(source, In):
-            continue
-        if not source.layout.is_columns:
-            whole.add(operand)
-        elif storages[operand].panels:
-            reads.append(PanelRead(operand, striped.reach if i == 0 else None))
-        else:
-            return None
-    writes = tuple(sorted(selected.writes))
-    panels = max(storages[s].panels for s in (*writes, *(read.storage for read in reads[:1])))
-    constants = [pack(operand) for operand in selected.operands if isinstance(operand, Const)]
-    return StripeCall(
-        panels if storages[writes[0]].panels == 0 else storages[writes[0]].panels,
-        tuple(reads), frozenset(whole), writes,
-        sum(array.nbytes for array in constants), striped.scratch_bytes, selected.choice.flops,
-    )  # fmt: skip
-
-
-def _stripe_record(group: Group, selection: Selection) -> StripeRecord:
-    calls = selection.calls[group.first : group.last]
-    return StripeRecord(
-        tuple(call.label for call in calls), group.panels, group.stripe_panels, group.segments,
-        group.window_bytes, group.saved_bytes, group.recomputed,
-    )  # fmt: skip
 
 
 def _merge_in_place(selection: Selection, outputs: Sequence[int], groups: Sequence[Group]) -> None:

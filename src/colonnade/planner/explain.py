@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from colonnade.planner.select import NodeRecord
+from colonnade.planner.select import NodeRecord, StripeRecord
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Explanation:
     scratch_bytes: int
     constant_bytes: int
     num_allocations: int
+    stripes: Sequence[StripeRecord] = ()
 
     @property
     def dense_weight_bytes(self) -> int:
@@ -59,6 +60,7 @@ class Explanation:
             "threads": self.threads,
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "nodes": nodes,
+            "stripes": [{**asdict(s), "calls": list(s.calls)} for s in self.stripes],
             "passes": [asdict(record) for record in self.passes],
             "arena_bytes": self.arena_bytes,
             "scratch_bytes": self.scratch_bytes,
@@ -84,7 +86,18 @@ class Explanation:
                 f"{node.layout:<16} {_mib(node.nbytes):>10}  {node.why}"
             )
             lines += [f"      advisory: {text}" for text in node.advisories]
+        lines += [stripe_line(number, asdict(s)) for number, s in enumerate(self.stripes)]
         return "\n".join(lines)
+
+
+def stripe_line(number: int, stripe: Mapping[str, Any]) -> str:
+    """One line on a stripe of `Explanation.to_dict()`."""
+    return (
+        f"stripe {number}: {len(stripe['calls'])} calls, {stripe['calls'][0]} to "
+        f"{stripe['calls'][-1]}; {stripe['stripe_panels']} of {stripe['panels']} panels at a time, "
+        f"{stripe['segments']} segments, {stripe['recomputed']:.1%} computed twice, "
+        f"windows {_mib(stripe['window_bytes'])}, saves {_mib(stripe['saved_bytes'])}"
+    )
 
 
 def _mib(nbytes: int) -> str:

@@ -39,6 +39,7 @@ class Target:
     threads: int
     l1d_bytes: int
     l2_bytes: int
+    l3_bytes: int
     stripes: bool = True
     """False keeps every call a step of its own."""
     tuner: Tuner | None = None
@@ -132,6 +133,10 @@ def _unplannable(node: Node, view: GraphView) -> str:
         if value and view.dtype(value) in (DType.STRING, DType.OTHER, DType.BFLOAT16):
             return f"{value!r} has element type {view.dtype(value).value}"
     return ""
+
+
+PackConstant = Callable[[Const], np.ndarray]
+"""Returns the packed array of a Const, the same object for the same key."""
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 Start reading at `find_groups`. A group is a run of consecutive calls whose intermediates stay in
 windows of a thread (native/exec/stripe.h). Everything here is a pure function of sizes: a plan of
-groups is the cheapest cut of the calls, counted in bytes that go beyond L2. Work that is done twice
-and threads that wait are counted as the bytes that could have moved in that time.
+groups is the cheapest cut of the calls, counted in bytes of memory. What L3 or L2 serve, work that
+is done twice and threads that wait are counted as the bytes of memory that move in that time.
 """
 
 from __future__ import annotations
@@ -11,63 +11,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from colonnade.planner.memory import Lifetime, place_buffers
-from colonnade.planner.reach import Reach, end_read, first_read
+from colonnade.planner.stripe_body import (
+    Body,
+    BodyBytes,
+    StripeCall,
+    Tensor,
+    Window,
+    body_bytes,
+    place_windows,
+    try_body,
+)
 
 HOT_SHARE = 0.6
 """Of L2: what one call's panels and weights may take before they spill."""
 STAY_SHARE = 0.9
 """Of L2: what all of a stripe may touch if its weights are to be there for the next one."""
 FLOPS_PER_BYTE = 8
-"""Operations of a core in the time that it takes a byte from beyond its L2."""
-CALL_BYTES = 2048
-"""Starting a call once more, in bytes."""
-GAIN_MIN = 0.05
-"""Share of the bytes that a group must save."""
+"""Operations of a core in the time that it takes a byte from memory."""
+L3_SHARE = 0.25
+"""Of L3: what a call's tensors may take to be read from there."""
+L3_BYTE = 0.15
+"""A byte from L3, or one that is moved inside L2, in bytes from memory."""
+CALL_BYTES = 4096
+"""Starting a call once more."""
+GAIN_MIN = 0.08
+"""Share of its calls' time that a group must save: much arithmetic on a byte hides what it costs."""
 RECOMPUTED_MAX = 0.04
 """Share of the work that may be done twice."""
 CALLS_MAX = 16
+SAMPLES = ((3, 7), (5, 11), (9, 13))
+"""Places in a tensor, as fractions, where a stripe is looked at."""
 STRIPE_PANELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 SEGMENTS_PER_THREAD = (8, 4, 2, 1)
 SEGMENTS_MAX = 4096
-WARM_UP_MAX = 64
-"""The last two: as in native/exec/stripe.h."""
-
-
-@dataclass(frozen=True, slots=True)
-class PanelRead:
-    """An operand that is read panel by panel."""
-
-    storage: int
-    reach: Reach | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StripeCall:
-    """What matters of a call here; storages are numbers."""
-
-    panels: int
-    reads: tuple[PanelRead, ...]
-    whole: frozenset[int]
-    """Storages that it reads as a whole."""
-    writes: tuple[int, ...]
-    weight_bytes: int = 0
-    scratch_bytes: int = 0
-    flops: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A storage; one in rows counts as its bytes over the panels of the call that uses it."""
-
-    panels: int
-    panel_bytes: int
-    in_rows: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        """All of it."""
-        return self.panels * self.panel_bytes
+"""As in native/exec/stripe.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +52,8 @@ class Cache:
     """The machine."""
 
     l2_bytes: int
+    l3_bytes: int
     threads: int
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """`capacity` panels of a storage at `offset` of the thread's windows."""
-
-    storage: int
-    capacity: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,51 +73,6 @@ class Group:
     """Share of the work that is done twice."""
 
 
-@dataclass(frozen=True)
-class Body:
-    """Consecutive calls that may be a group: who reads what they make for each other."""
-
-    first: int
-    calls: tuple[StripeCall, ...]
-    readers: Mapping[int, tuple[tuple[int, Reach | None], ...]]
-    """Storage made inside: (call, reach) of its readers inside."""
-    finals: frozenset[int]
-    """Storages made here and read outside."""
-    outside: frozenset[int]
-    """Storages read by panels and made before."""
-
-    @property
-    def panels(self) -> int:
-        """Of the final outputs."""
-        return next(call.panels for call in self.calls if self.finals & set(call.writes))
-
-    def starts(self, first: int) -> list[int]:
-        """The first panel of each call that final outputs from `first` on need."""
-        starts = [first] * len(self.calls)
-        for c in reversed(range(len(self.calls))):
-            call = self.calls[c]
-            needs = [first] if self.finals & set(call.writes) else []
-            for storage in call.writes:
-                needs += [first_read(reach, starts[r]) for r, reach in self.readers[storage]]
-            starts[c] = min(needs)
-        return starts
-
-    def ends(self, end: int) -> list[int]:
-        """One past the last panel of each call that final outputs before `end` need."""
-        ends = [0] * len(self.calls)
-        for c in reversed(range(len(self.calls))):
-            call = self.calls[c]
-            needs = [end] if self.finals & set(call.writes) else [0]
-            for storage in call.writes:
-                needs += [end_read(reach, ends[r]) for r, reach in self.readers[storage]]
-            ends[c] = max(needs)
-        return ends
-
-    def kept(self, storage: int, maker: int, done: Sequence[int]) -> int:
-        """The first panel of a storage that its readers still need."""
-        return min(done[maker], *(first_read(reach, done[r]) for r, reach in self.readers[storage]))
-
-
 def find_groups(
     calls: Sequence[StripeCall | None],
     tensors: Mapping[int, Tensor],
@@ -161,7 +85,7 @@ def find_groups(
     groups: list[Group] = []
     for begin, end in _runs(calls):
         for body, choice in _cheapest_cut(calls, begin, end, last_use, tensors, cache):
-            groups.append(_make_group(body, choice, tensors, cache))
+            groups.append(make_group(body, choice, tensors))
     return tuple(groups)
 
 
@@ -183,7 +107,7 @@ def _runs(calls: Sequence[StripeCall | None]) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class StripeChoice:
-    """Sizes of a stripe, and what they cost in bytes."""
+    """Sizes of a stripe, and what it costs."""
 
     stripe_panels: int
     segments: int
@@ -206,7 +130,8 @@ def _cheapest_cut(
     for first in reversed(range(begin, end)):
         own = calls[first]
         assert own is not None
-        best[first], chosen[first] = count_bytes(own, tensors, cache) + best[first + 1], None
+        alone = count_bytes(own, tensors, cache).cost
+        best[first], chosen[first] = alone + best[first + 1], None
         for last in range(first + 2, min(end, first + CALLS_MAX) + 1):
             body = try_body(calls, first, last, last_use, tensors)
             choice = body and choose_stripe(body, tensors, cache)
@@ -221,87 +146,68 @@ def _cheapest_cut(
     return groups
 
 
-def try_body(
-    calls: Sequence[StripeCall | None],
-    first: int,
-    last: int,
-    last_use: Mapping[int, int],
-    tensors: Mapping[int, Tensor],
-) -> Body | None:
-    """Calls first..last as a group's body, or None where they cannot be one."""
-    own = tuple(call for call in calls[first:last] if call is not None)
-    made = [storage for call in own for storage in call.writes]
-    readers: dict[int, list[tuple[int, Reach | None]]] = {storage: [] for storage in made}
-    outside: set[int] = set()
-    for c, call in enumerate(own):
-        if call.whole & readers.keys() or not call.writes:
-            return None
-        for read in call.reads:
-            if read.storage in readers:
-                readers[read.storage].append((c, read.reach))
-            else:
-                outside.add(read.storage)
-    finals = frozenset(s for s in made if last_use[s] >= last or not readers[s])
-    if len(made) != len(readers) or len(finals) == len(made):
-        return None
-    if len({call.panels for call in own if finals & set(call.writes)}) != 1:
-        return None
-    if any(tensors[s].in_rows for s in readers if readers[s]):
-        return None
-    body = Body(first, own, {s: tuple(r) for s, r in readers.items()}, finals, frozenset(outside))
-    return body if _writes_own_panels(body) else None
-
-
-def _writes_own_panels(body: Body) -> bool:
-    """Final outputs that are read inside too must not be needed beyond a segment's own panels."""
-    middle = body.panels // 2
-    starts, ends = body.starts(middle), body.ends(middle)
-    return all(
-        starts[c] >= middle >= ends[c]
-        for c, call in enumerate(body.calls)
-        if body.finals & set(call.writes)
-    )
-
-
-def count_bytes(call: StripeCall, tensors: Mapping[int, Tensor], cache: Cache) -> float:
-    """Bytes beyond L2 of a call on its own: its panels when they spill, its weights as read."""
+def count_bytes(call: StripeCall, tensors: Mapping[int, Tensor], cache: Cache) -> Traffic:
+    """Of a call on its own: its panels when they spill, its weights as read."""
     used = {read.storage for read in call.reads} | {*call.writes}
-    return _streamed(sum(tensors[s].nbytes for s in used), cache) + _weights(call, cache)
+    panels = _panel_traffic(sum(tensors[s].nbytes for s in used), cache)
+    return panels + _weights(call, cache.threads, cache)
 
 
-def _streamed(nbytes: int, cache: Cache) -> float:
-    return nbytes if nbytes > HOT_SHARE * cache.l2_bytes * cache.threads else 0
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes beyond L2, and what they cost in bytes from memory."""
+
+    nbytes: int
+    cost: float
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.nbytes + other.nbytes, self.cost + other.cost)
 
 
-def _weights(call: StripeCall, cache: Cache) -> float:
-    """Weights that fit stay in each thread's L2; others are read anew for every panel."""
+NO_TRAFFIC = Traffic(0, 0.0)
+
+
+def _panel_traffic(nbytes: int, cache: Cache) -> Traffic:
+    """Tensors that are read and written once."""
+    if nbytes <= HOT_SHARE * cache.l2_bytes * cache.threads:
+        return NO_TRAFFIC
+    return Traffic(nbytes, nbytes * (L3_BYTE if nbytes <= L3_SHARE * cache.l3_bytes else 1.0))
+
+
+def _weights(call: StripeCall, visits: int, cache: Cache) -> Traffic:
+    """Weights that fit stay in each thread's L2 during a visit; others are read for every panel."""
     fits = call.weight_bytes <= HOT_SHARE * cache.l2_bytes
-    return call.weight_bytes * (cache.threads if fits else call.panels)
+    times = min(visits, call.panels) if fits else call.panels
+    nbytes = call.weight_bytes * times
+    return Traffic(nbytes, nbytes * L3_BYTE)
 
 
 def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> StripeChoice | None:
     """The cheapest sizes, or None when the calls on their own are about as cheap."""
     if body.panels < 2 * cache.threads:
         return None
-    alone = sum(count_bytes(call, tensors, cache) for call in body.calls)
-    streamed = _streamed(sum(tensors[s].nbytes for s in (*body.outside, *body.finals)), cache)
+    alone = sum((count_bytes(call, tensors, cache) for call in body.calls), NO_TRAFFIC)
+    borders = sum(tensors[s].nbytes for s in (*body.outside, *body.finals))
+    streamed = _panel_traffic(borders, cache)
+    work = sum(call.flops for call in body.calls) / FLOPS_PER_BYTE
+    limit = alone.cost - GAIN_MIN * (alone.cost + work)
+    # What costs little to find out comes first: most bodies are refused.
+    if streamed.cost >= limit or _stripe_traffic(body, 1, tensors, cache) is None:
+        return None
     cut = _choose_segments(body, cache)
-    if cut is None or streamed >= alone:
+    if cut is None:
         return None
     best: StripeChoice | None = None
     for stripe_panels in STRIPE_PANELS:
         if stripe_panels * cut.segments > body.panels:
             break
-        weights = _striped_weights(body, stripe_panels, tensors, cache)
-        if weights is None:
+        made = _stripe_traffic(body, stripe_panels, tensors, cache)
+        if made is None:
             break
-        stripes = -(-body.panels // stripe_panels)
-        moved = streamed + weights
-        cost = moved + cut.cost + CALL_BYTES * len(body.calls) * stripes
-        if cost < (1 - GAIN_MIN) * alone and (best is None or cost <= best.cost):
-            best = StripeChoice(
-                stripe_panels, cut.segments, cut.recomputed, cost, int(alone - moved)
-            )
+        cost = streamed.cost + made.cost + cut.cost
+        if cost < limit and (best is None or cost <= best.cost):
+            saved = alone.nbytes - streamed.nbytes - made.nbytes
+            best = StripeChoice(stripe_panels, cut.segments, cut.recomputed, cost, saved)
     return best
 
 
@@ -345,115 +251,38 @@ def _halo_flops(body: Body, border: int) -> float:
     )
 
 
-def _striped_weights(
+def _stripe_traffic(
     body: Body, stripe_panels: int, tensors: Mapping[int, Tensor], cache: Cache
-) -> float | None:
-    """Bytes of weights that a group reads from beyond L2; None when its panels do not fit."""
-    border = body.panels // 2
-    needed = [body_bytes(body, at, stripe_panels, tensors) for at in (border, border * 2 // 3)]
-    panels, peak = max(n[0] for n in needed), max(n[1] for n in needed)
-    if peak > HOT_SHARE * cache.l2_bytes:
+) -> Traffic | None:
+    """Weights, halos that move and calls that start, stripe by stripe; None when L2 is too small."""
+    stripes = -(-body.panels // stripe_panels)
+    used = _typical_bytes(body, stripe_panels, tensors)
+    if used.peak > HOT_SHARE * cache.l2_bytes:
         return None
     scratch = max(call.scratch_bytes for call in body.calls)
     weights = sum(call.weight_bytes for call in body.calls)
-    if panels + scratch + weights <= STAY_SHARE * cache.l2_bytes:
-        return weights * cache.threads
-    stripes = -(-body.panels // stripe_panels)
-    total = 0.0
-    for call in body.calls:
-        fits = call.weight_bytes <= HOT_SHARE * cache.l2_bytes
-        total += call.weight_bytes * (stripes if fits else call.panels)
-    return total
+    stay = used.panels + scratch + weights <= STAY_SHARE * cache.l2_bytes
+    visits = cache.threads if stay else stripes
+    halos = Traffic(0, 2 * L3_BYTE * used.halos * stripes)  # moved, then unpacked by a kernel
+    starts = Traffic(0, float(CALL_BYTES * len(body.calls) * stripes))
+    own = (_weights(call, visits, cache) for call in body.calls)
+    return sum(own, halos + starts)
 
 
-def body_bytes(
-    body: Body, border: int, stripe_panels: int, tensors: Mapping[int, Tensor]
-) -> tuple[int, int]:
-    """(bytes of panels that one stripe touches, the most that live during one call).
-
-    The second counts what the call keeps in scratch.
-    """
-    done = body.ends(border)
-    ends = body.ends(border + stripe_panels)
-    lives: list[Lifetime] = []
-    for c, call in enumerate(body.calls):
-        for storage in call.writes:
-            kept = body.kept(storage, c, done) if body.readers[storage] else done[c]
-            uses = [c, *(r for r, _ in body.readers[storage])]
-            span = (0, len(body.calls)) if kept < done[c] else (c, max(uses))
-            lives.append(Lifetime((ends[c] - kept) * tensors[storage].panel_bytes, *span))
-    for storage in body.outside:
-        reads = [
-            (c, first_read(read.reach, done[c]), end_read(read.reach, ends[c]))
-            for c, call in enumerate(body.calls)
-            for read in call.reads
-            if read.storage == storage
-        ]
-        count = max(end for _, _, end in reads) - min(first for _, first, _ in reads)
-        span = (min(c for c, _, _ in reads), max(c for c, _, _ in reads))
-        lives.append(Lifetime(count * tensors[storage].panel_bytes, *span))
-    live = [
-        sum(life.nbytes for life in lives if life.first <= c <= life.last) + call.scratch_bytes
-        for c, call in enumerate(body.calls)
-    ]
-    return sum(life.nbytes for life in lives), max(live)
-
-
-def walk(
-    body: Body, segment: tuple[int, int], stripe_panels: int
-) -> Iterator[tuple[list[int], list[int]]]:
-    """(done, ends) of every stripe of a segment, as native/exec/stripe.cc walks it."""
-    first, last = segment
-    done = body.starts(first)
-    end = first
-    for _ in range(WARM_UP_MAX):
-        if end <= 0 or not any(e > d for d, e in zip(done, body.ends(end), strict=True)):
-            break
-        end -= stripe_panels
-    while end < last:
-        end = min(end + stripe_panels, last)
-        ends = [max(d, e) for d, e in zip(done, body.ends(end), strict=True)]
-        yield done, ends
-        done = ends
-
-
-def _make_group(
-    body: Body, choice: StripeChoice, tensors: Mapping[int, Tensor], cache: Cache
-) -> Group:
-    """Exact windows, by walking through every segment."""
-    capacity, carried = measure_windows(body, choice.stripe_panels, choice.segments)
-    storages = list(capacity)
-    maker = {s: c for c, call in enumerate(body.calls) for s in call.writes}
-    lives = []
-    for storage in storages:
-        last = max(r for r, _ in body.readers[storage])
-        span = (0, len(body.calls)) if storage in carried else (maker[storage], last)
-        lives.append(Lifetime(capacity[storage] * tensors[storage].panel_bytes, *span))
-    offsets, window_bytes = place_buffers(lives)
-    windows = tuple(
-        Window(s, capacity[s], offset) for s, offset in zip(storages, offsets, strict=True)
+def _typical_bytes(body: Body, stripe_panels: int, tensors: Mapping[int, Tensor]) -> BodyBytes:
+    """The most at a few places; image borders, which have no halo, are rarely among them."""
+    some = [body_bytes(body, body.panels * a // b, stripe_panels, tensors) for a, b in SAMPLES]
+    return BodyBytes(
+        max(used.panels for used in some),
+        max(used.peak for used in some),
+        max(used.halos for used in some),
     )
+
+
+def make_group(body: Body, choice: StripeChoice, tensors: Mapping[int, Tensor]) -> Group:
+    """Exact windows, by walking through every segment."""
+    windows, window_bytes = place_windows(body, choice.stripe_panels, choice.segments, tensors)
     return Group(
         body.first, body.first + len(body.calls), body.panels, choice.stripe_panels,
         choice.segments, windows, window_bytes, choice.saved_bytes, choice.recomputed,
     )  # fmt: skip
-
-
-def measure_windows(
-    body: Body, stripe_panels: int, segments: int
-) -> tuple[dict[int, int], set[int]]:
-    """Panels that the window of each inner storage must hold, and which keep some for later."""
-    inner = [
-        (s, c) for c, call in enumerate(body.calls) for s in call.writes if s not in body.finals
-    ]
-    capacity = {storage: 1 for storage, _ in inner}
-    carried: set[int] = set()
-    for number in range(segments):
-        segment = (body.panels * number // segments, body.panels * (number + 1) // segments)
-        for done, ends in walk(body, segment, stripe_panels):
-            for storage, maker in inner:
-                kept = body.kept(storage, maker, done)
-                capacity[storage] = max(capacity[storage], ends[maker] - kept)
-                if kept < done[maker]:
-                    carried.add(storage)
-    return capacity, carried

@@ -29,6 +29,17 @@ def make_explanation() -> dict[str, Any]:
         "threads": 2,
         "shapes": {"x": [1, 3]},
         "nodes": [node, other],
+        "stripes": [
+            {
+                "calls": ["first", EVIL],
+                "panels": 49,
+                "stripe_panels": 4,
+                "segments": 2,
+                "window_bytes": 3072,
+                "saved_bytes": 3 << 20,
+                "recomputed": 0.0125,
+            }
+        ],
         "passes": [{"name": "fuse_conv", "changes": 3, "ms": 1.25}],
         "arena_bytes": 1 << 20,
         "scratch_bytes": 100,
@@ -58,16 +69,23 @@ def test_the_page_needs_nothing_else() -> None:
     assert collector.links == []
     assert "//" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert collector.tags["script"] == 1
-    assert collector.tags["tr"] == 2 + 2 + 1  # two heads, two nodes, one pass
+    assert collector.tags["tr"] == 3 + 2 + 1 + 1  # heads, nodes, a stripe, a pass
 
 
 def test_texts_are_escaped_and_kept() -> None:
     page = render_page(make_explanation(), EVIL)
     assert EVIL not in page
-    assert page.count("&lt;script&gt;") == 3  # title, heading, node
-    for text in ("3x3 &amp; $1", "ran dense: &lt;0.4", "ONNX Runtime", "fuse_conv"):
+    assert page.count("&lt;script&gt;") == 4  # title, heading, node, stripe
+    for text in (
+        "3x3 &amp; $1",
+        "ran dense: &lt;0.4",
+        "ONNX Runtime",
+        "fuse_conv",
+        "4 of 49",
+        "1.2%",
+    ):
         assert text in page
-    for size in ("2.0 KiB", "2.0 MiB", "1.0 MiB", "100 B", "5.00 GiB"):
+    for size in ("2.0 KiB", "2.0 MiB", "3.0 KiB", "3.0 MiB", "1.0 MiB", "100 B", "5.00 GiB"):
         assert size in page
 
 
@@ -82,5 +100,5 @@ def test_both_colour_schemes() -> None:
 
 
 def test_a_plan_without_nodes() -> None:
-    empty = {**make_explanation(), "nodes": [], "passes": []}
+    empty = {**make_explanation(), "nodes": [], "stripes": [], "passes": []}
     assert "Nodes (0)" in render_page(empty, "m")

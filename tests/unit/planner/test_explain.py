@@ -6,6 +6,7 @@ import json
 
 import colonnade
 from unit.engine.models import image_model, mixed_model
+from unit.planner.forced_stripes import forced_stripes
 
 
 def test_text() -> None:
@@ -43,3 +44,19 @@ def test_a_fused_residual_is_named() -> None:
     assert "relu" in conv.why
     assert conv.layout == "columns(axis 1)"
     assert conv.flops == 2 * 2 * 20 * 20 * 9 * 13 * 11
+
+
+def test_stripes_are_listed() -> None:
+    with forced_stripes(2, 2):
+        explanation = colonnade.compile(image_model(), threads=1).explain()
+    (stripe,) = explanation.stripes
+    assert (stripe.stripe_panels, stripe.segments) == (2, 2)
+    assert len(stripe.calls) == 3  # the layout conversion and both convolutions
+    assert stripe.window_bytes > 0
+    (line,) = [line for line in str(explanation).splitlines() if line.startswith("stripe 0: ")]
+    assert f"3 calls, {stripe.calls[0]} to {stripe.calls[-1]}" in line
+    (found,) = json.loads(json.dumps(explanation.to_dict()))["stripes"]
+    assert found["calls"] == list(stripe.calls)
+    assert set(found) == {
+        "calls", "panels", "stripe_panels", "segments", "window_bytes", "saved_bytes", "recomputed",
+    }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +27,11 @@ from colonnade.planner.plan import (
     encode_plan,
 )
 from unit.engine.models import image_model, text_inputs, text_model
+from unit.planner.forced_stripes import forced_stripes
+from unit.planner.test_stripe_plans import pools
 
 TIMEOUT_S = 240
+IMAGE = {"x": np.ones((2, 3, 13, 11), np.float32)}
 COPY = Call("copy", (0, 1), (64,), "copy it")
 
 
@@ -144,25 +148,30 @@ print(json.dumps({"wrong": wrong, "refused": refused, "ran": ran}))
 """
 
 
-def _native_parts(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> NativeParts:
-    engine = colonnade.compile(model, threads=1)
-    loaded = engine.prepare({name: array.shape for name, array in feeds.items()})
+def _native_parts(
+    model: onnx.ModelProto, feeds: dict[str, np.ndarray], striped: bool
+) -> NativeParts:
+    with forced_stripes(2, 2) if striped else nullcontext():
+        engine = colonnade.compile(model, threads=1)
+        loaded = engine.prepare({name: array.shape for name, array in feeds.items()})
     (step,) = loaded.steps
     assert isinstance(step, NativeStep)
     return step.parts
 
 
 @pytest.mark.parametrize(
-    ("model", "feeds"),
+    ("model", "feeds", "striped"),
     [
-        pytest.param(image_model(), {"x": np.ones((2, 3, 13, 11), np.float32)}, id="image"),
-        pytest.param(text_model(), text_inputs(), id="text"),
+        pytest.param(image_model(), IMAGE, False, id="image"),
+        pytest.param(text_model(), text_inputs(), False, id="text"),
+        pytest.param(image_model(), IMAGE, True, id="striped image"),
+        pytest.param(pools(2, 21), {"x": np.ones((2, 3, 21, 21), np.float32)}, True, id="pools"),
     ],
 )
 def test_any_damaged_word_is_refused_or_harmless(
-    model: onnx.ModelProto, feeds: dict[str, np.ndarray], tmp_path: Path
+    model: onnx.ModelProto, feeds: dict[str, np.ndarray], striped: bool, tmp_path: Path
 ) -> None:
-    parts = _native_parts(model, feeds)
+    parts = _native_parts(model, feeds, striped)
     arrays = {
         "words": parts.words,
         "isa": np.array(parts.isa),
