@@ -16,10 +16,6 @@
 #include "base/cpu_features.h"
 #include "kernels/conv/conv.h"
 
-// Panels of one chunk of the flat kernel at stride 1: 32 panels of 64 lanes are 8 KB a channel, and
-// stay in L1 with their halo.
-#define COLONNADE_FLAT_PANELS 32
-
 namespace colonnade::kernels {
 
 struct DepthwiseParams {
