@@ -17,6 +17,8 @@ using kernels::DepthwiseParams;
 using kernels::DepthwiseRow;
 
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
+// No image with its padding is longer: positions of taps cannot overflow.
+constexpr int64_t kMaxReach = 4 * kMaxExtent;
 // Operands x, w, bias, residual, y, extras...
 constexpr size_t kConvOperands = 5;
 
@@ -30,7 +32,17 @@ ConvShape read_shape(ParamReader& in) {
   return s;
 }
 
-std::string check_shape(const ConvShape& s) {
+// `rows`, `columns`: of the side with the stride between, out or for a transposed one in.
+bool reaches_too_far(const ConvShape& s, int64_t rows, int64_t columns) {
+  for (const int64_t reach :
+       {checked_product({rows, s.stride_h}), checked_product({columns, s.stride_w}),
+        checked_product({s.kernel_h, s.dilation_h}), checked_product({s.kernel_w, s.dilation_w})}) {
+    if (reach < 0 || reach > kMaxReach) return true;
+  }
+  return false;
+}
+
+std::string check_shape(const ConvShape& s, bool is_transposed) {
   for (const int64_t extent :
        {s.batch, s.channels, s.in_h, s.in_w, s.out_channels, s.out_h, s.out_w, s.kernel_h,
         s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.group}) {
@@ -41,6 +53,9 @@ std::string check_shape(const ConvShape& s) {
   }
   if (s.channels % s.group != 0 || s.out_channels % s.group != 0) {
     return "group does not divide the channels";
+  }
+  if (reaches_too_far(s, is_transposed ? s.in_h : s.out_h, is_transposed ? s.in_w : s.out_w)) {
+    return "convolution reaches too far";
   }
   return "";
 }
@@ -93,7 +108,7 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   conv.lo = in.real32();
   conv.hi = in.real32();
   const ConvShape& s = conv.shape;
-  if (std::string error = check_shape(s); !error.empty()) return error;
+  if (std::string error = check_shape(s, transposed); !error.empty()) return error;
   const int64_t lanes = p->row->panel_lanes;
   const int64_t weights = checked_product({transposed ? s.channels : s.out_channels,
                                            (transposed ? s.out_channels : s.channels) / s.group,
@@ -142,8 +157,17 @@ RunStatus run_conv(const void* params, const RunContext& context) {
   return {};
 }
 
+// A thread holds one channel of an image with its padding.
+bool is_padded_image_small(const ConvShape& s) {
+  constexpr int64_t kMaxFloats = int64_t{1} << 40;
+  const int64_t rows = s.pad_top + s.in_h + s.out_h * s.stride_h + s.kernel_h * s.dilation_h;
+  const int64_t columns = s.pad_left + s.in_w + s.out_w * s.stride_w + s.kernel_w * s.dilation_w;
+  const int64_t floats = checked_product({rows, columns});
+  return floats >= 0 && floats <= kMaxFloats;
+}
+
 // ---- depthwise. params: row, shape (16), blocks (of input channels), lo, hi, epilogue. Units:
-// blocks x stripes of kStripePanels panels.
+// blocks x stripes of panels.
 struct Depthwise {
   const DepthwiseRow* row;
   DepthwiseParams conv;
@@ -171,8 +195,9 @@ std::string prepare_depthwise(PrepareContext& context, Prepared& prepared) {
   conv.lo = in.real32();
   conv.hi = in.real32();
   const ConvShape& s = conv.shape;
-  if (std::string error = check_shape(s); !error.empty()) return error;
+  if (std::string error = check_shape(s, false); !error.empty()) return error;
   if (!kernels::is_depthwise(s)) return "not a depthwise convolution";
+  if (!is_padded_image_small(s)) return "convolution is too large";
   const int64_t lanes = p->row->panel_lanes;
   const int64_t weights = checked_product({s.out_channels, s.kernel_h, s.kernel_w});
   std::string error = check_operands(context.operands, weights, lanes, conv);
