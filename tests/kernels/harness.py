@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,9 @@ AVAILABLE = ISAS[: ISAS.index(_core.best_isa("avx512_vnni")) + 1]
 each_isa = pytest.mark.parametrize("isa", AVAILABLE)
 
 NAN_FILL = np.float32(np.nan)
+LINE_FLOATS = 16
+UNALIGNED_FLOATS = 1
+"""Panels need no alignment. Engines' own are aligned, and so are those of the native tests."""
 
 
 def lanes_of(isa: str) -> int:
@@ -72,7 +76,9 @@ def to_panels(matrix: np.ndarray, lanes: int) -> np.ndarray:
     panels = -(-columns // lanes)
     padded = np.full((features, panels * lanes), NAN_FILL, np.float32)
     padded[:, :columns] = matrix
-    return np.ascontiguousarray(padded.reshape(features, panels, lanes).transpose(1, 0, 2))
+    y = empty_panels(features, columns, lanes)
+    y[:] = padded.reshape(features, panels, lanes).transpose(1, 0, 2)
+    return y
 
 
 def from_panels(panels: np.ndarray, columns: int) -> np.ndarray:
@@ -81,9 +87,15 @@ def from_panels(panels: np.ndarray, columns: int) -> np.ndarray:
     return panels.transpose(1, 0, 2).reshape(features, count * lanes)[:, :columns]
 
 
-def empty_panels(features: int, columns: int, lanes: int) -> np.ndarray:
-    """Panels full of NaN, to be written."""
-    return np.full((-(-columns // lanes), features, lanes), NAN_FILL, np.float32)
+def empty_panels(
+    features: int, columns: int, lanes: int, past_line: int = UNALIGNED_FLOATS
+) -> np.ndarray:
+    """Panels full of NaN, to be written; they start `past_line` floats after a cache line."""
+    shape = -(-columns // lanes), features, lanes
+    count = math.prod(shape)
+    room = np.full(count + 2 * LINE_FLOATS, NAN_FILL, np.float32)
+    first = -(room.ctypes.data // room.itemsize) % LINE_FLOATS + past_line
+    return room[first : first + count].reshape(shape)
 
 
 def columns_of(tensor: np.ndarray) -> np.ndarray:

@@ -205,3 +205,40 @@ def test_conv_transpose(isa: str, case: Case) -> None:
     depth = case.outs * math.prod(case.kernel)
     exact = columns_of(exact_transpose(case, x, w))
     assert np.abs(from_panels(y, columns) - exact).max() <= tolerance(depth, 1, 1)
+
+
+@each_isa
+@pytest.mark.parametrize(
+    ("kernel", "changes", "message"),
+    [
+        ("conv", {"stride_w": 1 << 31, "out_w": 9}, "reaches too far"),
+        ("conv", {"dilation_h": 1 << 31, "kernel_h": 9}, "reaches too far"),
+        ("conv_transpose", {"stride_h": 1 << 31, "in_h": 9}, "reaches too far"),
+        ("depthwise", {"stride_w": 1 << 31, "out_w": 9}, "reaches too far"),
+        ("depthwise", {"dilation_h": 1 << 31, "kernel_h": 9}, "reaches too far"),
+        ("depthwise", {"pad_top": 1 << 31, "pad_left": 1 << 31}, "is too large"),
+        ("depthwise", {"dilation_h": 1 << 29, "dilation_w": 1 << 29}, "is too large"),
+    ],
+    ids=str,
+)
+def test_shapes_that_overflow_are_refused(
+    isa: str, kernel: str, changes: dict[str, int], message: str
+) -> None:
+    names = (
+        "batch", "channels", "in_h", "in_w", "out_channels", "out_h", "out_w", "kernel_h",
+        "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left",
+        "group",
+    )  # fmt: skip
+    sizes = dict.fromkeys(names, 3) | {"stride_h": 1, "stride_w": 1} | changes
+    array = np.zeros(1 << 14, np.float32)
+    ends = (-math.inf, math.inf, *NO_EPILOGUE)
+    blocks = (1, 1) if kernel == "depthwise" else (1,)
+    params = (_row(kernel, isa), *(sizes[name] for name in names), *blocks, *ends)
+    with pytest.raises(ValueError, match=message):
+        run_call(kernel, [array, array, None, None], [array.copy()], params, isa)
+
+
+def _row(kernel: str, isa: str) -> int:
+    if kernel == "depthwise":
+        return int(_core.choose_depthwise(isa, list(DEPTHWISE[0].shape()))[0])
+    return int(_core.choose_conv(isa, list(CASES[1].shape()), kernel == "conv_transpose")[0])

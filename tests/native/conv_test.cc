@@ -142,7 +142,7 @@ void check_conv(const Kernel& kernel, const ConvShape& s, int variant) {
       kernel.row.run(c.params, panel, panel + 1, tile, tile + 1, scratch.data());
     }
   }
-  EXPECT(c.same(y, split));
+  if (!EXPECT(c.same(y, split))) test::print_shape(kernel.row.name, s);
   check_epilogue(kernel, c, y, tiles, scratch.data());
 }
 
@@ -241,7 +241,7 @@ void check_depthwise(const kernels::DepthwiseRow& row, const ConvShape& s, int v
       row.run(p, panel, panel + 1, channel, channel + 1, scratch.data());
     }
   }
-  EXPECT(c.same(y, split));
+  if (!EXPECT(c.same(y, split))) test::print_shape(row.name, s);
   test::Buffer doubled = c.make_output();
   c.params.y = p.y = doubled.data();
   SeenRows seen{&c.params, c.lanes};

@@ -48,7 +48,7 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool t
   conv.lo = in.real32();
   conv.hi = in.real32();
   const ConvShape& s = conv.shape;
-  if (std::string error = check_conv_shape(s); !error.empty()) return error;
+  if (std::string error = check_conv_shape(s, transposed); !error.empty()) return error;
   const int64_t lanes = p->row->panel_lanes;
   const int64_t weights = checked_product({transposed ? s.channels : s.out_channels,
                                            (transposed ? s.out_channels : s.channels) / s.group,
@@ -99,8 +99,17 @@ RunStatus run_conv(const void* params, const RunContext& context) {
   return {};
 }
 
+// A thread holds one channel of an image with its padding.
+bool is_padded_image_small(const ConvShape& s) {
+  constexpr int64_t kMaxFloats = int64_t{1} << 40;
+  const int64_t rows = s.pad_top + s.in_h + s.out_h * s.stride_h + s.kernel_h * s.dilation_h;
+  const int64_t columns = s.pad_left + s.in_w + s.out_w * s.stride_w + s.kernel_w * s.dilation_w;
+  const int64_t floats = checked_product({rows, columns});
+  return floats >= 0 && floats <= kMaxFloats;
+}
+
 // ---- depthwise. params: row, shape (16), blocks (of input channels), lo, hi, epilogue. Units:
-// blocks x stripes of kStripePanels panels.
+// blocks x stripes of panels.
 struct Depthwise {
   const DepthwiseRow* row;
   DepthwiseParams conv;
@@ -128,8 +137,9 @@ std::string prepare_depthwise(PrepareContext& context, Prepared& prepared) {
   conv.lo = in.real32();
   conv.hi = in.real32();
   const ConvShape& s = conv.shape;
-  if (std::string error = check_conv_shape(s); !error.empty()) return error;
+  if (std::string error = check_conv_shape(s, false); !error.empty()) return error;
   if (!kernels::is_depthwise(s)) return "not a depthwise convolution";
+  if (!is_padded_image_small(s)) return "convolution is too large";
   const int64_t lanes = p->row->panel_lanes;
   const int64_t weights = checked_product({s.out_channels, s.kernel_h, s.kernel_w});
   std::string error = check_conv_operands(context.operands, weights, lanes, conv);

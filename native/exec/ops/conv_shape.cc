@@ -3,11 +3,23 @@
 namespace colonnade::exec {
 namespace {
 
+using kernels::ConvShape;
+
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
+// No image with its padding is longer.
+constexpr int64_t kMaxReach = 4 * kMaxExtent;
+
+// `rows`, `columns`: of the side with the stride between, out or for a transposed one in.
+bool reaches_too_far(const ConvShape& s, int64_t rows, int64_t columns) {
+  for (const int64_t reach :
+       {checked_product({rows, s.stride_h}), checked_product({columns, s.stride_w}),
+        checked_product({s.kernel_h, s.dilation_h}), checked_product({s.kernel_w, s.dilation_w})}) {
+    if (reach < 0 || reach > kMaxReach) return true;
+  }
+  return false;
+}
 
 }  // namespace
-
-using kernels::ConvShape;
 
 ConvShape read_conv_shape(ParamReader& in) {
   ConvShape s;
@@ -19,7 +31,7 @@ ConvShape read_conv_shape(ParamReader& in) {
   return s;
 }
 
-std::string check_conv_shape(const ConvShape& s) {
+std::string check_conv_shape(const ConvShape& s, bool is_transposed) {
   for (const int64_t extent :
        {s.batch, s.channels, s.in_h, s.in_w, s.out_channels, s.out_h, s.out_w, s.kernel_h,
         s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.group}) {
@@ -30,6 +42,9 @@ std::string check_conv_shape(const ConvShape& s) {
   }
   if (s.channels % s.group != 0 || s.out_channels % s.group != 0) {
     return "group does not divide the channels";
+  }
+  if (reaches_too_far(s, is_transposed ? s.in_h : s.out_h, is_transposed ? s.in_w : s.out_w)) {
+    return "convolution reaches too far";
   }
   return "";
 }

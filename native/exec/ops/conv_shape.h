@@ -16,8 +16,8 @@ namespace colonnade::exec {
 // Reads the 16 numbers of a ConvShape, unchecked.
 kernels::ConvShape read_conv_shape(ParamReader& in);
 
-// Empty, or what is out of range.
-std::string check_conv_shape(const kernels::ConvShape& s);
+// Empty, or what is out of range. After this, positions of taps cannot overflow.
+std::string check_conv_shape(const kernels::ConvShape& s, bool is_transposed);
 
 // Checks the operands x, w (at least `weights` floats), bias, residual, y; fills the panel strides
 // of x and y. Empty, or what is wrong.

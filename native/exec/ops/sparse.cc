@@ -130,7 +130,7 @@ std::string prepare_conv(PrepareContext& context, Prepared& prepared) {
   conv.lo = in.real32();
   conv.hi = in.real32();
   const kernels::ConvShape& s = conv.shape;
-  if (std::string error = check_conv_shape(s); !error.empty()) return error;
+  if (std::string error = check_conv_shape(s, false); !error.empty()) return error;
   const int64_t taps = checked_product({s.kernel_h, s.kernel_w});
   const int64_t depth = checked_product({s.channels / s.group, taps});
   const int64_t k_block = checked_product({p->params.block_channels, taps});

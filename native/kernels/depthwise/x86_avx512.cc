@@ -5,6 +5,8 @@
 namespace colonnade::avx512 {
 namespace {
 
+constexpr int kVectors = kPanel / kLanes;
+
 #include "kernels/depthwise/depthwise_impl.inc"
 #include "kernels/depthwise/flat_avx512.inc"
 

@@ -11,7 +11,7 @@ SPARSE_ROW_BLOCK = 64
 VECTOR_LANES = 16
 """Columns of one AVX-512 vector: a last panel costs by the vectors that it fills."""
 STRIPE_PANELS = 32
-"""Panels of the depthwise kernel's own chunks (COLONNADE_FLAT_PANELS)."""
+"""Panels of a depthwise stripe: enough to hide its halo, few enough to stay in L1."""
 IMBALANCE_MAX = 1.05
 """The busiest thread's share over the mean share, above which packing twice is the lesser evil."""
 
