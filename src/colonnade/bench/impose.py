@@ -87,7 +87,7 @@ def _keep_largest(scores: np.ndarray, sparsity: float) -> Mask:
     if dropped == 0:
         return np.ones(scores.shape, np.bool_)
     limit = np.partition(flat, dropped - 1)[dropped - 1]
-    keep = flat > limit
+    keep: Mask = flat > limit
     equal = np.flatnonzero(flat == limit)
     num_kept_equal = flat.size - dropped - int(keep.sum())
     keep[equal[len(equal) - num_kept_equal :]] = True

@@ -66,6 +66,12 @@ class Imposed:
         """Those that got zeros."""
         return tuple(weight for weight in self.weights if not weight.reason)
 
+    @property
+    def zeros(self) -> float:
+        """Share of zeros in the weights that got them."""
+        masked = self.masked
+        return sum(w.zeros for w in masked) / max(1, sum(w.size for w in masked))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for results."""
         masked = self.masked
@@ -73,17 +79,16 @@ class Imposed:
             "sparsity": self.imposition.sparsity,
             "structure": self.imposition.structure,
             "num_weights": len(masked),
-            "elements": sum(weight.size for weight in masked),
-            "zeros": sum(weight.zeros for weight in masked),
+            "num_elements": sum(weight.size for weight in masked),
+            "num_zeros": sum(weight.zeros for weight in masked),
             "dense": {weight.name: weight.reason for weight in self.weights if weight.reason},
         }
 
     def __str__(self) -> str:
-        masked = self.masked
-        share = sum(w.zeros for w in masked) / max(1, sum(w.size for w in masked))
+        num_masked = len(self.masked)
         return (
-            f"zeros imposed: {share:.1%} of {len(masked)} weights ({self.imposition.structure}); "
-            f"{len(self.weights) - len(masked)} stay dense"
+            f"zeros imposed: {self.zeros:.1%} of {num_masked} weights "
+            f"({self.imposition.structure}); {len(self.weights) - num_masked} stay dense"
         )
 
 

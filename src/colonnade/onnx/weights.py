@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
-from colonnade.errors import ModelError
 from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
 from colonnade.onnx.importer import import_model
 from colonnade.onnx.validate import normal_domain

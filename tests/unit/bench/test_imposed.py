@@ -92,8 +92,8 @@ def test_report(network: Path, tmp_path: Path) -> None:
     found, target = impose(network, tmp_path, Imposition(0.5, "2:4"))
     document = found.to_dict()
     assert (document["sparsity"], document["structure"]) == (0.5, "2:4")
-    assert document["elements"] == 8 * 130 + CHANNELS * CHANNELS * 9
-    assert document["zeros"] == document["elements"] // 2
+    assert document["num_elements"] == 8 * 130 + CHANNELS * CHANNELS * 9
+    assert document["num_zeros"] == document["num_elements"] // 2
     assert document["dense"]["depthwise"] == "depthwise"
     assert "50.0% of 2 weights (2:4); 3 stay dense" in str(found)
     shares = node_sparsity(target)
