@@ -13,10 +13,16 @@ IR_VERSION = 10
 OPSET = 17
 
 
-def write_tiny_model(path: Path, batch: int | str = "batch", bias: float = 0.25) -> Path:
+def write_tiny_model(
+    path: Path,
+    batch: int | str = "batch",
+    bias: float = 0.25,
+    features: int = FEATURES,
+    outputs: int = OUTPUTS,
+) -> Path:
     """Write the model; other biases give other answers."""
     rng = np.random.default_rng(7)
-    weights = rng.standard_normal((FEATURES, OUTPUTS)).astype(np.float32)
+    weights = rng.standard_normal((features, outputs)).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "w"], ["product"], name="product"),
@@ -24,11 +30,11 @@ def write_tiny_model(path: Path, batch: int | str = "batch", bias: float = 0.25)
             helper.make_node("Relu", ["shifted"], ["y"], name="activation"),
         ],
         "tiny",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, FEATURES])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, OUTPUTS])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, features])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, outputs])],
         [
             numpy_helper.from_array(weights, "w"),
-            numpy_helper.from_array(np.full(OUTPUTS, bias, np.float32), "b"),
+            numpy_helper.from_array(np.full(outputs, bias, np.float32), "b"),
         ],
     )
     opsets = [helper.make_opsetid("", OPSET)]

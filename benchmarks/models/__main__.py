@@ -1,4 +1,7 @@
-"""python -m models list | build NAME... | path NAME, run in benchmarks/."""
+"""python -m models list | build NAME... | path NAME, run in benchmarks/.
+
+NAME may be a sparse variant of a model, such as resnet50_s95 (see sparse.py).
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every model, and whether it is built")
     built = commands.add_parser("build", help="build into the cache and print the paths")
-    built.add_argument("name", nargs="+", choices=[*names(), EVERYTHING])
+    built.add_argument("name", nargs="+", type=_known_name_or_all)
     path = commands.add_parser("path", help="where the file is; 1 when it is not built")
-    path.add_argument("name", choices=names())
+    path.add_argument("name", type=_known_name)
     chosen = parser.parse_args(arguments)
     if chosen.command == "list":
         return _list()
@@ -35,10 +38,22 @@ def main(arguments: list[str] | None = None) -> int:
     return _build(names() if EVERYTHING in chosen.name else chosen.name)
 
 
+def _known_name(name: str) -> str:
+    try:
+        return find(name).name
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(str(error.args[0])) from error
+
+
+def _known_name_or_all(name: str) -> str:
+    return name if name == EVERYTHING else _known_name(name)
+
+
 def _list() -> int:
     for model in MODELS.values():
         size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model.is_built else "not built"
         print(f"{model.name:20} {size:>10}  {model.summary} (seq: {model.seq_means})")
+    print("and sparse variants: NAME_s90 and the like, see benchmarks/models/sparse.py")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from models.cache import cache_dir, written_whole
 from models.requirements import require
 from models.samples import audio, photos, sentences, text_images
+from models.sparse import REVISION as SPARSE_REVISION
+from models.sparse import Variant, parse_variant, write_variant
 
 Inputs = dict[str, np.ndarray]
 
@@ -36,6 +38,8 @@ class Model:
     trained: bool = True
     revision: int = 1
     """Part of the file's name: raise it when the builder changes."""
+    dense_weights: tuple[str, ...] = ()
+    """Weights that get no zeros in sparse variants, besides those that never do."""
 
     @property
     def path(self) -> Path:
@@ -49,7 +53,7 @@ class Model:
 
 
 def names() -> list[str]:
-    """Every model, in the order of the catalogue."""
+    """Every model, in the order of the catalogue; sparse variants are known to `find` only."""
     return list(MODELS)
 
 
@@ -83,10 +87,30 @@ def inputs(name: str, batch: int = 1, seq: int | None = None) -> Inputs:
 
 
 def find(name: str) -> Model:
-    """The entry of a name; KeyError lists the known names."""
-    if name not in MODELS:
-        raise KeyError(f"no model {name!r}; the models are {names()}")
-    return MODELS[name]
+    """The entry of a name; KeyError lists the known names.
+
+    Besides those of the catalogue there are sparse variants of every model (see sparse.py).
+    """
+    if name in MODELS:
+        return MODELS[name]
+    variant = parse_variant(name)
+    if variant is None or variant.dense not in MODELS:
+        raise KeyError(f"no model {name!r}; the models are {names()}, and sparse variants of them")
+    return _sparse_model(MODELS[variant.dense], variant, name)
+
+
+def _sparse_model(dense: Model, variant: Variant, name: str) -> Model:
+    def write(path: Path) -> None:
+        write_variant(build(dense.name), variant, dense.dense_weights, path)
+
+    return replace(
+        dense,
+        name=name,
+        summary=f"{dense.name}, {variant.percent} % zeros imposed ({variant.structure})",
+        write=write,
+        trained=False,
+        revision=dense.revision + SPARSE_REVISION,
+    )
 
 
 def _resnet50(path: Path) -> None:
@@ -180,6 +204,7 @@ MODELS: dict[str, Model] = {
             224,
             fixed_seq=True,
             trained=False,
+            dense_weights=("classify.weight",),
         ),
         Model(
             "efficientnet_lite0",
@@ -189,6 +214,7 @@ MODELS: dict[str, Model] = {
             "pixels a side",
             224,
             fixed_seq=True,
+            dense_weights=("_fc.weight",),
         ),
         Model(
             "efficientnet_lite0_direct",

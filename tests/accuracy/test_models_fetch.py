@@ -14,10 +14,11 @@ import onnx
 import pytest
 
 import models
-from models import packages
+from models import packages, sparse
 from models.__main__ import main
 from models.builders import state_dict
 from models.cache import written_whole
+from tiny_model import write_tiny_model
 
 WHEEL = "silero-vad"
 """The package that the fetcher's tests pretend to download."""
@@ -159,6 +160,46 @@ def test_unknown_names_and_sizes_are_refused() -> None:
         models.build("resnet")
     with pytest.raises(ValueError, match="silero_vad takes batch 1"):
         models.inputs("silero_vad", batch=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet50_s95", ("resnet50", 95, "unstructured")),
+        ("bert_base_s90_1x4", ("bert_base", 90, "1x4")),
+        ("minilm_l6_s50_2of4", ("minilm_l6", 50, "2:4")),
+        ("resnet50", None),
+        ("resnet50_s9", None),
+        ("resnet50_s90_2x2", None),
+    ],
+)
+def test_names_of_sparse_variants(name: str, expected: tuple[str, int, str] | None) -> None:
+    found = sparse.parse_variant(name)
+    parts = None if found is None else (found.dense, found.percent, found.structure)
+    assert parts == expected
+
+
+def test_a_sparse_variant_is_made_of_the_dense_model(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path) -> None:
+        write_tiny_model(path, features=64, outputs=32)
+
+    tiny = dataclasses.replace(models.find("resnet50"), name="tiny", write=write)
+    monkeypatch.setitem(models.MODELS, "tiny", tiny)
+    path = models.build("tiny_s75_1of4")
+    assert models.find("tiny").is_built
+    assert models.find("tiny_s75_1of4").path == path
+    (weights,) = (t for t in onnx.load(path).graph.initializer if t.name == "w")
+    assert (onnx.numpy_helper.to_array(weights) == 0).sum() == 64 * 32 * 3 // 4
+    keep_w = dataclasses.replace(tiny, name="tiny2", dense_weights=("w",))
+    monkeypatch.setitem(models.MODELS, "tiny2", keep_w)
+    (weights,) = (
+        t for t in onnx.load(models.build("tiny2_s90")).graph.initializer if t.name == "w"
+    )
+    assert (onnx.numpy_helper.to_array(weights) != 0).all()
+    with pytest.raises(KeyError, match="sparse variants"):
+        models.build("huge_s90")
 
 
 def test_list_needs_nothing(empty_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

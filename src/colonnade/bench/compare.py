@@ -12,10 +12,12 @@ import numpy as np
 
 from colonnade.bench.agreement import Agreement, compare_outputs
 from colonnade.bench.harness import Clock, Schedule, Timing, time_engines
+from colonnade.bench.imposed import node_sparsity
+from colonnade.bench.layers import NUM_TRACES, Layer, tabulate_layers
 from colonnade.bench.memory import MemoryReport, measure_memory
 from colonnade.bench.peers import InputSpec, Prepared, Worker
 from colonnade.bench.summary import Latency, Ratio, summarise, throughput_ratio
-from colonnade.errors import ColonnadeError, InputError
+from colonnade.errors import ColonnadeError, InputError, ModelError
 
 REFERENCE = "onnxruntime"
 """Whose answers the others are held against, where it takes part."""
@@ -34,12 +36,16 @@ class Workload:
     threads: int
     streams: int = 1
     schedule: Schedule = field(default_factory=Schedule)
+    origin: Path | None = None
+    """The user's file, where `model` is a copy with zeros imposed."""
     tolerance: float | None = None
     """Share of the largest expected value that answers may differ by; computed by default."""
     skip_failed: bool = False
     """Go on without a peer that fails, with a note; the first engine may never fail."""
     with_memory: bool = False
     with_trace: bool = False
+    with_layers: bool = False
+    """Trace the first engine, which must be this one, node by node."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class Comparison:
     notes: tuple[str, ...]
     timings: tuple[Timing, ...]
     trace: Sequence[Mapping[str, Any]] = ()
+    layers: tuple[Layer, ...] = ()
 
     @property
     def is_agreed(self) -> bool:
@@ -92,7 +99,7 @@ Progress = Callable[[str, float | None], None]
 """Is told a stage's name and the share of it that is done; None where that is not known."""
 
 
-def _silence(_: str, __: float | None) -> None:
+def silence(_: str, __: float | None) -> None:
     """Progress that nobody sees."""
 
 
@@ -109,7 +116,7 @@ def compare_engines(
     if not workload.model.is_file():
         raise InputError(f"{workload.model}: no such file")
     with ExitStack() as stack:
-        return _Session(workload, progress or _silence, clock, stack).compare(make_feed)
+        return _Session(workload, progress or silence, clock, stack).compare(make_feed)
 
 
 class _Session:
@@ -139,6 +146,7 @@ class _Session:
             lambda share: self._progress("measuring", share),
         )
         trace = first.trace() if workload.with_trace else []
+        layers = self._tabulate_layers(first) if workload.with_layers else ()
         memory = self._measure_memory(workers) if workload.with_memory else {}
         results = [
             self._result(worker, timing, feed, memory.get(worker.name))
@@ -156,6 +164,7 @@ class _Session:
             notes=(*feed.notes, *_fallback_notes(results), *_idle_notes(timings)),
             timings=tuple(timings),
             trace=trace,
+            layers=layers,
         )
 
     def _start(self, name: str) -> Worker:
@@ -180,6 +189,15 @@ class _Session:
             else:
                 workers.append(worker)
         return workers
+
+    def _tabulate_layers(self, first: Worker) -> tuple[Layer, ...]:
+        self._progress(f"{first.name}: layers", None)
+        traces = [first.trace() for _ in range(NUM_TRACES)]
+        try:
+            sparsity = node_sparsity(self._workload.model)
+        except ModelError:  # a saved plan, whose weights are packed
+            sparsity = {}
+        return tabulate_layers(traces, sparsity, self._workload.threads)
 
     def _measure_memory(self, workers: Sequence[Worker]) -> dict[str, MemoryReport]:
         found = {}
@@ -207,10 +225,13 @@ class _Session:
     def _agreement(self, name: str) -> Agreement | None:
         if len(self._answers) < 2:
             return None
-        reference = REFERENCE if REFERENCE in self._answers else next(iter(self._answers))
-        return compare_outputs(
-            self._answers[name], self._answers[reference], self._workload.tolerance
-        )
+        expected = self._answers[reference_of(self._answers)]
+        return compare_outputs(self._answers[name], expected, self._workload.tolerance)
+
+
+def reference_of(answers: Mapping[str, Any]) -> str:
+    """The engine whose answers the others are held against."""
+    return REFERENCE if REFERENCE in answers else next(iter(answers))
 
 
 def _fallback_notes(results: Sequence[EngineResult]) -> list[str]:

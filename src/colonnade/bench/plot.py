@@ -72,6 +72,57 @@ def plot_ratios(bars: Sequence[Bar], path: Path, title: str, baseline: str) -> N
     _save(figure, path)
 
 
+def plot_sweep(document: Mapping[str, Any], path: Path) -> None:
+    """Speed of each engine against sparsity, relative to the first engine's dense model."""
+    rows = document["results"]
+    first = rows[0]
+    figure, axes = _figure(5.0)
+    for engine in dict.fromkeys(row["engine"] for row in rows):
+        own = [row for row in rows if row["engine"] == engine]
+        levels = [row["level"] for row in own]
+        speeds = [first["median_ms"] / row["median_ms"] for row in own]
+        colour = COLOURS.get(engine, OTHER_COLOUR)
+        axes.plot(levels, speeds, color=colour, marker="o", markersize=4, label=engine)
+        if engine == first["engine"]:
+            spread = [row["gain_low"] for row in own], [row["gain_high"] for row in own]
+            axes.fill_between(levels, *spread, color=colour, alpha=0.15, linewidth=0)
+            axes.set_xticks(levels, [f"{level * 100:g}" for level in levels], fontsize=8)
+    axes.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+    axes.set_ylim(0.0, axes.get_ylim()[1] * 1.1)
+    axes.margins(x=0.02)
+    _mark_break_even(axes, document["break_even"], first["engine"])
+    axes.set_title(
+        f"{first['model']}, batch {first['batch_size']}, {first['threads']} threads, "
+        f"{first['structure']}",
+        loc="left",
+    )
+    axes.set_xlabel("zeros in the weights, %")
+    axes.set_ylabel(f"speed, {first['engine']} without zeros = 1")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False)
+    _save(figure, path)
+
+
+def _mark_break_even(axes: Any, found: Mapping[str, float | None], first: str) -> None:
+    """A vertical line where the first engine overtakes its dense self or another engine."""
+    for name, level in found.items():
+        if not level:  # always or never
+            continue
+        colour = COLOURS.get(first if name == "dense" else name, OTHER_COLOUR)
+        axes.axvline(level, color=colour, linewidth=0.9, linestyle="--")
+        axes.annotate(
+            f"faster than {name} from {level:.0%} on",
+            (level, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, -4),
+            textcoords="offset points",
+            rotation=90,
+            horizontalalignment="right",
+            verticalalignment="top",
+            fontsize=8,
+            color=colour,
+        )
+
+
 def _draw_group(
     axes: Any, own: Sequence[Bar], places: Sequence[float], height: float, colour: str
 ) -> None:

@@ -39,7 +39,7 @@ SCENARIOS = {"sync": "singlestream", "async": "multistream", "elastic": "elastic
 def to_document(comparison: Comparison) -> dict[str, Any]:
     """Everything measured, ready for JSON."""
     workload = comparison.workload
-    return {
+    document: dict[str, Any] = {
         "results": [to_row(comparison, result) for result in comparison.results],
         "ratios": [asdict(ratio) for ratio in comparison.ratios],
         "agreed": comparison.is_agreed,
@@ -50,6 +50,9 @@ def to_document(comparison: Comparison) -> dict[str, Any]:
         "schedule": asdict(workload.schedule),
         "machine": describe_machine(),
     }
+    if comparison.layers:
+        document["layers"] = [asdict(layer) for layer in comparison.layers]
+    return document
 
 
 def to_row(comparison: Comparison, result: EngineResult) -> dict[str, Any]:
@@ -104,7 +107,7 @@ def deepsparse_keys(comparison: Comparison, scenario: str) -> dict[str, Any]:
     return {
         "engine": first.engine,
         "version": first.version,
-        "orig_model_path": str(workload.model),
+        "orig_model_path": str(workload.origin or workload.model),
         "model_path": str(workload.model),
         "batch_size": comparison.batch_size,
         "input_shapes": ",".join(str(shape).replace(" ", "") for shape in shapes),
@@ -142,9 +145,9 @@ def _native_share(result: EngineResult) -> float | None:
 
 def summary_lines(comparison: Comparison, scenario: str) -> list[str]:
     """The first engine's figures in the lines that scripts know from `deepsparse.benchmark`."""
-    latency = comparison.results[0].latency
+    latency, workload = comparison.results[0].latency, comparison.workload
     return [
-        f"Original Model Path: {comparison.workload.model}",
+        f"Original Model Path: {workload.origin or workload.model}",
         f"Batch Size: {comparison.batch_size}",
         f"Scenario: {scenario}",
         f"Throughput (items/sec): {latency.throughput_per_s:.4f}",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,8 @@ import colonnade
 from colonnade import knobs
 from colonnade.bench.compare import Comparison, Feed, Workload, compare_engines
 from colonnade.bench.harness import Schedule
+from colonnade.bench.imposed import Imposition, imposed_model
+from colonnade.bench.layers import layer_rows
 from colonnade.bench.peers import ENGINE_NAMES, InputSpec
 from colonnade.bench.plot import plot_latency
 from colonnade.bench.report import (
@@ -22,6 +25,7 @@ from colonnade.bench.report import (
     to_csv,
     to_document,
 )
+from colonnade.bench.sweep import MakeFeed
 from colonnade.bench.trace import to_trace_events
 from colonnade.cli.console import Console, mib, plain_data
 from colonnade.cli.exits import ExitCode, reported_errors
@@ -38,6 +42,18 @@ from colonnade.cli.options import (
     SequenceOption,
     ShapeOption,
     ThreadsOption,
+)
+from colonnade.cli.output_files import OutputFiles, write_json
+from colonnade.cli.sparsity import (
+    ImposeOption,
+    KeepDenseOption,
+    SparsityOptions,
+    StructureOption,
+    SweepLevelsOption,
+    SweepOption,
+    SweepRequest,
+    read_request,
+    sweep,
 )
 from colonnade.errors import InputError
 
@@ -122,6 +138,17 @@ def benchmark(
         Path | None,
         typer.Option("--trace", help="Write a Chrome/Perfetto trace of one run per node."),
     ] = None,
+    impose_sparsity: ImposeOption = None,
+    structure: StructureOption = None,
+    keep_dense: KeepDenseOption = None,
+    sparsity_sweep: SweepOption = False,
+    sweep_levels: SweepLevelsOption = None,
+    per_layer: Annotated[
+        bool,
+        typer.Option(
+            "--per-layer", help="Show each node's kernel, zeros in its weight, time and share."
+        ),
+    ] = False,
     thread_pinning: Annotated[
         Literal["core", "numa", "none"],
         typer.Option(
@@ -136,6 +163,7 @@ def benchmark(
 
     Every engine runs in a process of its own. Their answers are compared; exit code 5 says that
     they disagree. throughput_per_s counts input rows: batch size times runs per second.
+    --impose-sparsity and --sparsity-sweep are for speed only: the answers are of no use.
     """
     console = Console(json_output, quiet)
     options = InputOptions(
@@ -143,8 +171,13 @@ def benchmark(
     )
     with reported_errors(console, debug=debug):
         engines = engine_names(engine, compare)
-        if trace_path is not None and engines[0] != OWN:
-            raise InputError(f"--trace: only {OWN} traces its nodes, not {engines[0]}")
+        _verify_traces(engines[0], {"--trace": trace_path is not None, "--per-layer": per_layer})
+        request = read_request(
+            SparsityOptions(
+                impose_sparsity, structure, keep_dense or (), sparsity_sweep, sweep_levels
+            ),
+            model,
+        )
         if thread_pinning != "core":
             console.note(f"-pin {thread_pinning} has no effect: threads are pinned to cores")
         files = OutputFiles(export_path, csv_path, plot_path, trace_path)
@@ -161,24 +194,50 @@ def benchmark(
             skip_failed=skip_failed,
             with_memory=memory,
             with_trace=trace_path is not None,
+            with_layers=per_layer,
         )
-        with console.progress() as progress:
-            found = compare_engines(workload, lambda specs: _make_feed(specs, options), progress)
-        _show(console, found, scenario)
-        _write_files(found, scenario, files)
-        if not found.is_agreed:
-            console.error("error: " + disagreement(found))
-            raise typer.Exit(ExitCode.DISAGREEMENT)
+
+        def make_feed(specs: Sequence[InputSpec]) -> Feed:
+            return _make_feed(specs, options)
+
+        if isinstance(request, SweepRequest):
+            sweep(request, workload, make_feed, console, files)
+        else:
+            _compare(request, workload, make_feed, console, scenario, files)
 
 
-@dataclass(frozen=True)
-class OutputFiles:
-    """Where results go besides the screen."""
+def _compare(
+    imposition: Imposition | None,
+    workload: Workload,
+    make_feed: MakeFeed,
+    console: Console,
+    scenario: Scenario,
+    files: OutputFiles,
+) -> None:
+    """One comparison, of the model as it is or with zeros imposed."""
+    with ExitStack() as stack:
+        progress = stack.enter_context(console.progress())
+        imposed = None
+        if imposition is not None:
+            progress("imposing zeros", None)
+            imposed = stack.enter_context(imposed_model(workload.model, imposition))
+            workload = replace(workload, model=imposed.path, origin=workload.model)
+        found = compare_engines(workload, make_feed, progress)
+    document = _document(found, scenario)
+    if imposed is not None:
+        document["imposed"] = imposed.to_dict()
+        console.note(str(imposed))
+    _show(console, found, scenario, document)
+    _write_files(found, document, files)
+    if not found.is_agreed:
+        console.error("error: " + disagreement(found))
+        raise typer.Exit(ExitCode.DISAGREEMENT)
 
-    json: Path | None = None
-    csv: Path | None = None
-    plot: Path | None = None
-    trace: Path | None = None
+
+def _verify_traces(first: str, options: Mapping[str, bool]) -> None:
+    for name, is_asked in options.items():
+        if is_asked and first != OWN:
+            raise InputError(f"{name}: only {OWN} traces its nodes, not {first}")
 
 
 def engine_names(engine: str, compare: str) -> tuple[str, ...]:
@@ -211,8 +270,10 @@ def _document(found: Comparison, scenario: Scenario) -> dict[str, Any]:
     return {**deepsparse_keys(found, scenario), **to_document(found)}
 
 
-def _show(console: Console, found: Comparison, scenario: Scenario) -> None:
-    console.document(_document(found, scenario))
+def _show(
+    console: Console, found: Comparison, scenario: Scenario, document: Mapping[str, Any]
+) -> None:
+    console.document(document)
     for note in found.notes:
         console.note(note)
     for name, reason in found.failures.items():
@@ -247,12 +308,15 @@ def _show(console: Console, found: Comparison, scenario: Scenario) -> None:
             f"{ratio.engine} / {ratio.peer}: {ratio.ratio:.3f} times the throughput "
             f"(middle half of {ratio.rounds} rounds: {ratio.low:.3f} to {ratio.high:.3f})"
         )
+    if found.layers:
+        console.line()
+        layer_columns = ("node", "kernel", "zeros", "ms", "share")
+        console.table(layer_columns, layer_rows(found.layers), layer_columns[2:])
 
 
-def _write_files(found: Comparison, scenario: Scenario, files: OutputFiles) -> None:
-    document = plain_data(_document(found, scenario))
-    if files.json is not None:
-        files.json.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+def _write_files(found: Comparison, measured: Mapping[str, Any], files: OutputFiles) -> None:
+    document = plain_data(measured)
+    write_json(files.json, document)
     if files.csv is not None:
         files.csv.write_text(to_csv(document["results"]))
     if files.trace is not None:
