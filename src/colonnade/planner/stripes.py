@@ -26,7 +26,7 @@ HOT_SHARE = 0.6
 """Of L2: what one call's panels and weights may take before they spill."""
 STAY_SHARE = 0.9
 """Of L2: what all of a stripe may touch if its weights are to be there for the next one."""
-FLOPS_PER_BYTE = {"portable": 2.0, "avx2": 6.0}
+FLOPS_PER_BYTE = {"portable": 1.5, "avx2": 4.0}
 """Operations of a core in the time that it takes a byte from memory."""
 FLOPS_PER_BYTE_BEST = 8.0
 """Of the instruction sets that are not listed."""
@@ -208,8 +208,8 @@ def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> St
         if made is None:
             break
         cost = streamed.cost + made.cost + cut.cost
-        if cost < limit and (best is None or cost <= best.cost):
-            saved = alone.nbytes - streamed.nbytes - made.nbytes
+        saved = alone.nbytes - streamed.nbytes - made.nbytes
+        if saved > 0 and cost < limit and (best is None or cost <= best.cost):
             best = StripeChoice(stripe_panels, cut.segments, cut.recomputed, cost, saved)
     return best
 
