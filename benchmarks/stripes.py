@@ -1,7 +1,8 @@
 """Compare a model with and without stripes: python benchmarks/stripes.py MODEL.onnx --batch 16.
 
-Both engines run in turn in one process. First the median and the least time of a run, then the least
-time that the threads spent in the calls of each stripe, beside the same calls one by one.
+Both engines run in turn in one process. First the median and the least time of a run, and the process's
+own CPU time (with --threads 1 it leaves out what others do on the machine); then the least time that the
+threads spent in the calls of each stripe, beside the same calls one by one.
 """
 
 from __future__ import annotations
@@ -64,14 +65,19 @@ def make_feeds(engine: colonnade.Engine, batch: int, length: int) -> Feeds:
 def report_runs(engines: list[colonnade.Engine], feeds: Feeds, seconds: float) -> None:
     """Time whole runs."""
     times: list[list[float]] = [[], []]
+    cpu_times: list[list[float]] = [[], []]
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        for engine, found in zip(engines, times, strict=True):
-            start = time.perf_counter()
+        for engine, found, cpu_found in zip(engines, times, cpu_times, strict=True):
+            start, cpu_start = time.perf_counter(), time.process_time()
             engine.run(feeds)
             found.append(1e3 * (time.perf_counter() - start))
-    for name, pick in (("median", statistics.median), ("least", min)):
-        on, off = pick(times[0]), pick(times[1])
+            cpu_found.append(1e3 * (time.process_time() - cpu_start))
+    median = statistics.median
+    for name, pick, pair in (
+        ("median", median, times), ("least", min, times), ("CPU median", median, cpu_times),
+    ):  # fmt: skip
+        on, off = pick(pair[0]), pick(pair[1])
         print(f"{name}: {on:.2f} ms with stripes, {off:.2f} without, {off / on:.3f} times as fast")
 
 

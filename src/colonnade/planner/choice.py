@@ -128,6 +128,9 @@ class Choice:
     panels: int = 0
     """Number of panels when `owns_columns`."""
     flops: int = 0
+    """Of the operator, zeros included."""
+    work_share: float = 1.0
+    """What a sparse kernel takes of the time of a dense one, about."""
     advisories: tuple[str, ...] = ()
     in_place: tuple[int, int] | None = None
     """(input operand, output operand): the output may take over the input's buffer."""

@@ -10,6 +10,8 @@ FEW_COLUMNS = 16
 """Columns below which a panel is mostly empty: dense products then run on rows."""
 SPARSITY_EXPECTED_FEW = 0.8
 """As SPARSITY_EXPECTED, for few columns."""
+NONZERO_COST = 1.5
+"""Time of a nonzero over that of an element of a dense product."""
 DENSE_BIAS = 1.03
 """What a sparse kernel must gain: dense wins ties."""
 L1_DEPTH = 128

@@ -14,7 +14,13 @@ from colonnade.planner.select import (
     Target,
 )
 from colonnade.planner.stripe_body import PanelRead, StripeCall, Tensor
-from colonnade.planner.stripes import Cache, Group, find_groups
+from colonnade.planner.stripes import (
+    FLOPS_PER_BYTE,
+    FLOPS_PER_BYTE_BEST,
+    Cache,
+    Group,
+    find_groups,
+)
 
 
 def find_stripes(
@@ -28,7 +34,8 @@ def find_stripes(
         number: Tensor(max(held.panels, 1), held.nbytes // max(held.panels, 1), held.panels == 0)
         for number, held in enumerate(selection.storages)
     }
-    cache = Cache(target.l2_bytes, target.l3_bytes, target.threads)
+    speed = FLOPS_PER_BYTE.get(target.isa, FLOPS_PER_BYTE_BEST)
+    cache = Cache(target.l2_bytes, target.l3_bytes, target.threads, speed)
     return find_groups(calls, tensors, frozenset(outputs), cache)
 
 
@@ -57,7 +64,7 @@ def _stripe_call(
     constants = [pack(operand) for operand in selected.operands if isinstance(operand, Const)]
     return StripeCall(
         panels, tuple(reads), frozenset(whole), writes,
-        sum(array.nbytes for array in constants), striped.scratch_bytes, selected.choice.flops,
+        sum(array.nbytes for array in constants), striped.scratch_bytes, int(selected.choice.flops * selected.choice.work_share),
     )  # fmt: skip
 
 

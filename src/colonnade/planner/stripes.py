@@ -26,8 +26,10 @@ HOT_SHARE = 0.6
 """Of L2: what one call's panels and weights may take before they spill."""
 STAY_SHARE = 0.9
 """Of L2: what all of a stripe may touch if its weights are to be there for the next one."""
-FLOPS_PER_BYTE = 8
+FLOPS_PER_BYTE = {"portable": 1.5, "avx2": 4.0}
 """Operations of a core in the time that it takes a byte from memory."""
+FLOPS_PER_BYTE_BEST = 8.0
+"""Of the instruction sets that are not listed."""
 L3_SHARE = 0.25
 """Of L3: what a call's tensors may take to be read from there."""
 L3_BYTE = 0.15
@@ -41,7 +43,7 @@ RECOMPUTED_MAX = 0.04
 CALLS_MAX = 16
 SAMPLES = ((3, 7), (5, 11), (9, 13))
 """Places in a tensor, as fractions, where a stripe is looked at."""
-STRIPE_PANELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+STRIPE_PANELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 SEGMENTS_PER_THREAD = (8, 4, 2, 1)
 SEGMENTS_MAX = 4096
 """As in native/exec/stripe.h."""
@@ -54,6 +56,7 @@ class Cache:
     l2_bytes: int
     l3_bytes: int
     threads: int
+    flops_per_byte: float = FLOPS_PER_BYTE_BEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,7 @@ def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> St
     alone = sum((count_bytes(call, tensors, cache) for call in body.calls), NO_TRAFFIC)
     borders = sum(tensors[s].nbytes for s in (*body.outside, *body.finals))
     streamed = _panel_traffic(borders, cache)
-    work = sum(call.flops for call in body.calls) / FLOPS_PER_BYTE
+    work = sum(call.flops for call in body.calls) / cache.flops_per_byte
     limit = alone.cost - GAIN_MIN * (alone.cost + work)
     # What costs little to find out comes first: most bodies are refused.
     if streamed.cost >= limit or _stripe_traffic(body, 1, tensors, cache) is None:
@@ -205,8 +208,8 @@ def choose_stripe(body: Body, tensors: Mapping[int, Tensor], cache: Cache) -> St
         if made is None:
             break
         cost = streamed.cost + made.cost + cut.cost
-        if cost < limit and (best is None or cost <= best.cost):
-            saved = alone.nbytes - streamed.nbytes - made.nbytes
+        saved = alone.nbytes - streamed.nbytes - made.nbytes
+        if saved > 0 and cost < limit and (best is None or cost <= best.cost):
             best = StripeChoice(stripe_panels, cut.segments, cut.recomputed, cost, saved)
     return best
 
@@ -236,7 +239,7 @@ def _choose_segments(body: Body, cache: Cache) -> _Cut | None:
             for t in range(cache.threads)
         )
         waiting = flops * (busiest * cache.threads / body.panels - 1)
-        cost = (extra + waiting) / FLOPS_PER_BYTE
+        cost = (extra + waiting) / cache.flops_per_byte
         if best is None or cost < best.cost:
             best = _Cut(segments, extra / max(flops, 1), cost)
     return best

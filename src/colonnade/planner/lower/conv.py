@@ -154,7 +154,7 @@ def _choose(
         flops=2 * batch * out_h * out_w * weights.size,
         advisories=product.advisories,
         weights=lambda: find_facts(product, weights.reshape(weights.shape[0], -1)),
-        striped=product.striped(ends),
+        striped=product.striped(ends), work_share=product.work_share,
     )  # fmt: skip
 
 

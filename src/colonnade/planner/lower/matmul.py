@@ -123,7 +123,7 @@ def _lower_linear(
     return Choice(
         product.kernel, operands, (*product.head, *ends), why, owns_columns=product.blocks == 1,
         panels=panels, flops=flops, advisories=product.advisories,
-        weights=lambda: find_facts(product, w.as_rows()), striped=product.striped(ends),
+        weights=lambda: find_facts(product, w.as_rows()), striped=product.striped(ends), work_share=product.work_share,
     )  # fmt: skip
 
 

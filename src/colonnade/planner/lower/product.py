@@ -39,6 +39,8 @@ class ProductKernel:
     """As Striped.scratch_bytes."""
     gain: float | None = None
     """Measured: time of the dense kernel over this one's."""
+    work_share: float = 1.0
+    """As Choice.work_share."""
     advisories: tuple[str, ...] = ()
     in_rows: bool = False
     """Operands x, weights, bias, y in rows, and no epilogue but the clamp."""

@@ -11,6 +11,7 @@ from colonnade import _core
 from colonnade.planner.choice import Const, View
 from colonnade.planner.cost import (
     FEW_COLUMNS,
+    NONZERO_COST,
     SPARSITY_EXPECTED,
     SPARSITY_EXPECTED_FEW,
     SPARSITY_TRIED,
@@ -50,7 +51,7 @@ def choose_columns_product(
             k_block = choose_k_block(k, 1.0 - sparsity, k_block_max, scale=scale)
             sparse[k_block] = Variant(
                 f"sparse-k{k_block}",
-                partial(_columns_kernel, name, make, m, k, k_block, view),
+                partial(_columns_kernel, name, make, m, k, k_block, 1.0 - sparsity, view),
             )
     trial = min(columns, TRIAL_PANELS * view.threads * view.panel)
     layer = Layer(
@@ -67,6 +68,7 @@ def _columns_kernel(
     m: int,
     k: int,
     k_block: int,
+    density: float,
     view: View,
     columns: int,
 ) -> ProductKernel:
@@ -80,8 +82,9 @@ def _columns_kernel(
     head = (row, m, k, columns, k_block)
     why = f"{kernel}, {k} to {m} features"
     return ProductKernel(
-        "sparse_columns", (*head, blocks), packed, why, blocks, striped_head=(*head, 1)
-    )
+        "sparse_columns", (*head, blocks), packed, why, blocks, striped_head=(*head, 1),
+        work_share=NONZERO_COST * density,
+    )  # fmt: skip
 
 
 def choose_conv_product(
@@ -98,7 +101,7 @@ def choose_conv_product(
             block = choose_k_block(per_group, 1 - sparsity, k_block_max // taps, taps, scale)
             sparse[block] = Variant(
                 f"sparse-c{block}",
-                partial(_conv_kernel, name, weights, shape, block, view),
+                partial(_conv_kernel, name, weights, shape, block, 1.0 - sparsity, view),
             )
     pixels = out_h * out_w
     trial = min(batch, max(1, TRIAL_PANELS * view.threads * view.panel // pixels))
@@ -115,6 +118,7 @@ def _conv_kernel(
     weights: np.ndarray,
     shape: ConvShape,
     block_channels: int,
+    density: float,
     view: View,
     batch: int,
 ) -> ProductKernel:
@@ -137,6 +141,7 @@ def _conv_kernel(
     return ProductKernel(
         "sparse_conv", (*head, blocks), packed, why, blocks, (*head, 1),
         conv_reach(sized, view.panel), 4 * block_channels * taps * view.panel,
+        work_share=NONZERO_COST * density,
     )  # fmt: skip
 
 
