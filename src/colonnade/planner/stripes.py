@@ -32,6 +32,8 @@ FLOPS_PER_BYTE_BEST = 8.0
 """Of the instruction sets that are not listed."""
 L3_SHARE = 0.25
 """Of L3: what a call's tensors may take to be read from there."""
+WINDOWS_SHARE = 0.5
+"""Of L3: what the windows of all threads may take."""
 L3_BYTE = 0.15
 """A byte from L3, or one that is moved inside L2, in bytes from memory."""
 CALL_BYTES = 4096
@@ -40,7 +42,7 @@ GAIN_MIN = 0.08
 """Share of its calls' time that a group must save: much arithmetic on a byte hides what it costs."""
 RECOMPUTED_MAX = 0.04
 """Share of the work that may be done twice."""
-CALLS_MAX = 16
+CALLS_MAX = 32
 SAMPLES = ((3, 7), (5, 11), (9, 13))
 """Places in a tensor, as fractions, where a stripe is looked at."""
 STRIPE_PANELS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -257,11 +259,18 @@ def _halo_flops(body: Body, border: int) -> float:
 def _stripe_traffic(
     body: Body, stripe_panels: int, tensors: Mapping[int, Tensor], cache: Cache
 ) -> Traffic | None:
-    """Weights, halos that move and calls that start, stripe by stripe; None when L2 is too small."""
+    """Weights, halos that move and calls that start, stripe by stripe, and windows that leave L2.
+
+    None when L3 is too small for them.
+    """
     stripes = -(-body.panels // stripe_panels)
     used = _typical_bytes(body, stripe_panels, tensors)
-    if used.peak > HOT_SHARE * cache.l2_bytes:
+    if used.peak * cache.threads > WINDOWS_SHARE * cache.l3_bytes:
         return None
+    inner = NO_TRAFFIC
+    if used.peak > HOT_SHARE * cache.l2_bytes:
+        nbytes = sum(_inner_bytes(body, tensors))
+        inner = Traffic(nbytes, L3_BYTE * nbytes)
     scratch = max(call.scratch_bytes for call in body.calls)
     weights = sum(call.weight_bytes for call in body.calls)
     stay = used.panels + scratch + weights <= STAY_SHARE * cache.l2_bytes
@@ -269,7 +278,14 @@ def _stripe_traffic(
     halos = Traffic(0, 2 * L3_BYTE * used.halos * stripes)  # moved, then unpacked by a kernel
     starts = Traffic(0, float(CALL_BYTES * len(body.calls) * stripes))
     own = (_weights(call, visits, cache) for call in body.calls)
-    return sum(own, halos + starts)
+    return sum(own, inner + halos + starts)
+
+
+def _inner_bytes(body: Body, tensors: Mapping[int, Tensor]) -> Iterator[int]:
+    """What intermediates move when their windows leave L2: written once, read by every reader."""
+    for storage, readers in body.readers.items():
+        if storage not in body.finals:
+            yield tensors[storage].nbytes * (1 + len(readers))
 
 
 def _typical_bytes(body: Body, stripe_panels: int, tensors: Mapping[int, Tensor]) -> BodyBytes:
