@@ -13,13 +13,16 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from colonnade import _core
+from colonnade.engine.runtime import Runtime
+from colonnade.engine.scheduler import Stream, Streams
 from colonnade.planner.choice import Const, Trial
 from colonnade.planner.plan import (
     Buffer,
@@ -40,17 +43,22 @@ CACHE_VERSION = 1
 
 
 class Tuner:
-    """See planner.select.Tuner. `pack` makes packed weights, or finds those that an engine has."""
+    """See planner.select.Tuner. `pack` makes packed weights, or finds those that an engine has.
+
+    Measures on a whole stream of the engine, waiting for it as a request does.
+    """
 
     def __init__(
         self,
-        runtime: Any,
+        runtime: Runtime,
+        streams: Streams,
         isa: str,
         mode: TuneMode,
         cache_path: Path | None,
         pack: Callable[[Const], np.ndarray],
     ) -> None:
         self._runtime = runtime
+        self._streams = streams.widest
         self._isa = isa
         self._budget_s = BUDGET_S[mode]
         self._prefix = "" if mode == "fast" else f"{mode} "
@@ -79,8 +87,12 @@ class Tuner:
             return
 
     def _measure(self, trials: Sequence[Trial]) -> list[float]:
-        runs = [self._load(trial) for trial in trials]
-        seconds: list[list[float]] = [[] for _ in trials]
+        loaded = [self._load(trial) for trial in trials]
+        with self._runtime.dispatcher.hold(self._streams) as stream:
+            return self._time([partial(run, stream) for run in loaded])
+
+    def _time(self, runs: Sequence[Callable[[], object]]) -> list[float]:
+        seconds: list[list[float]] = [[] for _ in runs]
         for run in runs:  # pages, caches and the pool's threads
             run()
         begin = time.perf_counter()
@@ -91,7 +103,7 @@ class Tuner:
                 taken.append(time.perf_counter() - start)
         return [median(taken) for taken in seconds]
 
-    def _load(self, trial: Trial) -> Callable[[], object]:
+    def _load(self, trial: Trial) -> Callable[[Stream], object]:
         weights = self._pack(trial.packed)
         buffers = (
             Buffer(Space.INPUT, trial.x_bytes),
@@ -104,7 +116,7 @@ class Tuner:
         executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
         x = np.ones(trial.x_bytes // 4, np.float32)
         y = np.empty(trial.y_bytes // 4, np.float32)
-        return lambda: executor.run([x], [y])
+        return lambda stream: executor.run([x], [y], stream.first, stream.count)
 
 
 def find_cache_path(directory: Path, cpu: str, isa: str, threads: int) -> Path:

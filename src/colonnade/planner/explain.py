@@ -25,6 +25,9 @@ class Explanation:
     model: str
     isa: str
     threads: int
+    scheduler: str
+    streams: Sequence[int]
+    """Threads of each stream."""
     shapes: Mapping[str, tuple[int, ...]]
     nodes: Sequence[NodeRecord]
     passes: Sequence[PassRecord]
@@ -52,6 +55,8 @@ class Explanation:
             "model": self.model,
             "isa": self.isa,
             "threads": self.threads,
+            "scheduler": self.scheduler,
+            "streams": list(self.streams),
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "nodes": nodes,
             "passes": [asdict(record) for record in self.passes],
@@ -67,6 +72,7 @@ class Explanation:
         lines = [
             f"model {self.model}: {self.num_native} native nodes, {self.num_fallback} in ONNX "
             f"Runtime; {self.isa}, {self.threads} threads",
+            f"scheduler {self.scheduler}, {len(self.streams)} streams",
             f"memory: arena {_mib(self.arena_bytes)}, scratch {_mib(self.scratch_bytes)}, "
             f"weights {_mib(self.constant_bytes)}",
         ]
