@@ -11,9 +11,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -70,21 +69,10 @@ class Dispatcher:
         self._workers: ThreadPoolExecutor | None = None
         self._builder: ThreadPoolExecutor | None = None
 
-    @contextmanager
-    def hold(self, wanted: Streams, queue: RequestQueue | None = None) -> Iterator[Stream]:
-        """Wait for a stream, keep it for the block. A thread that holds one already (an operator of
-        the user's that runs another engine) goes on with that."""
-        held: Stream | None = getattr(self._held, "stream", None)
-        if held is not None:
-            yield held
-            return
-        stream = self._acquire(wanted, queue)
-        self._held.stream = stream
-        try:
-            yield stream
-        finally:
-            self._held.stream = None
-            self._start(self._give_back(stream))
+    def hold(self, wanted: Streams, queue: RequestQueue | None = None) -> Hold:
+        """Wait for a stream, keep it for a `with` block. A thread that holds one already (an
+        operator of the user's that runs another engine) goes on with that."""
+        return Hold(self, wanted, queue)
 
     def submit(
         self, queue: RequestQueue, future: Future[Any], work: Work, prepare: Prepare | None = None
@@ -95,7 +83,9 @@ class Dispatcher:
         ticket.future, ticket.work, ticket.prepare = future, work, prepare
         with self._lock:
             queue.verify_open()
-            if prepare is not None or not self._try_place(ticket):
+            if prepare is None:
+                ticket.stream = self._try_take(ticket.wanted)
+            if ticket.stream is None:
                 queue.verify_room()
                 queue.num_waiting += 1
                 (self._waiting if prepare is None else self._preparing).append(ticket)
@@ -113,16 +103,17 @@ class Dispatcher:
         self._withdraw(mine)
 
     def _acquire(self, wanted: Streams, queue: RequestQueue | None) -> Stream:
-        ticket = _Ticket(queue, wanted)
         with self._lock:
             if queue is not None:
                 queue.verify_open()
-            if not self._try_place(ticket):
-                ticket.gate = threading.Lock()
-                ticket.gate.acquire()
-                self._waiting.append(ticket)
-        if ticket.gate is not None:
-            self._wait(ticket, ticket.gate)
+            stream = self._try_take(wanted)
+            if stream is not None:
+                return stream
+            ticket = _Ticket(queue, wanted)
+            ticket.gate = threading.Lock()
+            ticket.gate.acquire()
+            self._waiting.append(ticket)
+        self._wait(ticket, ticket.gate)
         if ticket.stream is None:
             raise RunError("the engine was closed before this request ran")
         return ticket.stream
@@ -135,25 +126,23 @@ class Dispatcher:
                 self._start(self._give_back(ticket.stream))
             raise
 
-    def _try_place(self, ticket: _Ticket) -> bool:
-        """Whether it gets a stream at once; never before one that waits."""
+    def _try_take(self, wanted: Streams) -> Stream | None:
+        """A stream at once; never before a request that waits."""
         if self._waiting:
-            return False
-        for stream in assign((ticket.wanted,), self._free):
-            self._take(ticket, stream)
-        return ticket.stream is not None
+            return None
+        for stream in assign((wanted,), self._free):
+            self._mark(stream, is_free=False)
+            return stream
+        return None
 
-    def _take(self, ticket: _Ticket, stream: Stream) -> None:
-        ticket.stream = stream
-        for thread in stream.threads:
-            self._free[thread] = False
+    def _mark(self, stream: Stream, *, is_free: bool) -> None:
+        self._free[stream.first : stream.first + stream.count] = [is_free] * stream.count
 
     def _give_back(self, stream: Stream) -> list[_Ticket]:
         """Free a stream's threads; the requests whose turn it is now."""
         with self._lock:
-            for thread in stream.threads:
-                self._free[thread] = True
-            return self._advance()
+            self._mark(stream, is_free=True)
+            return self._advance() if self._waiting else []
 
     def _advance(self) -> list[_Ticket]:
         head = list(islice(self._waiting, self.threads))
@@ -161,7 +150,8 @@ class Dispatcher:
         for ticket, stream in zip(head, streams, strict=False):
             self._waiting.popleft()
             _leave(ticket)
-            self._take(ticket, stream)
+            ticket.stream = stream
+            self._mark(stream, is_free=False)
         return head[: len(streams)]
 
     def _withdraw(self, tickets: Sequence[_Ticket]) -> list[_Ticket]:
@@ -231,7 +221,8 @@ class Dispatcher:
             if ticket not in self._preparing:  # cancelled meanwhile
                 return
             self._preparing.remove(ticket)
-            if self._try_place(ticket):
+            ticket.stream = self._try_take(ticket.wanted)
+            if ticket.stream is not None:
                 _leave(ticket)
             else:
                 self._waiting.append(ticket)
@@ -265,6 +256,34 @@ class Dispatcher:
                 future.set_exception(failure)
         finally:
             del future, failure  # its traceback refers to this frame
+
+
+class Hold:
+    """A stream for the length of a `with` block."""
+
+    __slots__ = ("_dispatcher", "_queue", "_stream", "_wanted")
+
+    def __init__(self, dispatcher: Dispatcher, wanted: Streams, queue: RequestQueue | None) -> None:
+        self._dispatcher = dispatcher
+        self._wanted = wanted
+        self._queue = queue
+        self._stream: Stream | None = None
+        """Ours to give back."""
+
+    def __enter__(self) -> Stream:
+        held: Stream | None = getattr(self._dispatcher._held, "stream", None)
+        if held is not None:
+            return held
+        self._stream = self._dispatcher._acquire(self._wanted, self._queue)
+        self._dispatcher._held.stream = self._stream
+        return self._stream
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._dispatcher._held.stream = None
+            started = self._dispatcher._give_back(self._stream)
+            if started:
+                self._dispatcher._start(started)
 
 
 class RequestQueue:

@@ -107,13 +107,19 @@ def assign(queue: Sequence[Streams], free: Sequence[bool]) -> list[Stream]:
             waiting = sum(other.is_split for other in queue[position:])
             found = _find_share(wanted.streams, left, waiting)
         else:
-            found = next((s for s in wanted.streams if all(left[t] for t in s.threads)), None)
+            found = _find_whole(wanted.streams, left)
         if found is None:
             break
-        for thread in found.threads:
-            left[thread] = False
+        left[found.first : found.first + found.count] = [False] * found.count
         assigned.append(found)
     return assigned
+
+
+def _find_whole(streams: Sequence[Stream], free: Sequence[bool]) -> Stream | None:
+    for stream in streams:
+        if all(free[stream.first : stream.first + stream.count]):
+            return stream
+    return None
 
 
 def _find_share(domains: Sequence[Stream], free: Sequence[bool], waiting: int) -> Stream | None:
