@@ -282,9 +282,7 @@ class _Request:
             raise _out_of_memory(error) from error
 
 
-def _pick(
-    made: dict[str, np.ndarray], outputs: Sequence[str] | None
-) -> dict[str, np.ndarray]:
+def _pick(made: dict[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
     if outputs is None:
         return made
     unknown = [name for name in outputs if name not in made]
