@@ -34,8 +34,8 @@ void spin_pause() {
 
 void yield_cpu() { sched_yield(); }
 
-// A thread of the pool and the job that it is given. Its fields are written by the caller whose range
-// it is in, and read by the thread.
+// A thread of the pool and the job that it is given. Its fields are written by the caller whose
+// range it is in, and read by the thread.
 struct alignas(64) ThreadPool::Worker {
   std::thread thread;
   int cpu = -1;                           // Where it is pinned; -1 = nowhere yet.

@@ -12,8 +12,8 @@ namespace colonnade::runtime {
 struct Topology {
   std::vector<int> cpus;     // Logical CPUs of the affinity set, one per physical core first.
   std::vector<int> domains;  // Of each of `cpus`: the number of its cache domain.
-  int physical_cores = 1;   // Physical cores inside the affinity set.
-  double quota_cpus = 0.0;  // cgroup CPU quota in CPUs; 0 = no quota.
+  int physical_cores = 1;    // Physical cores inside the affinity set.
+  double quota_cpus = 0.0;   // cgroup CPU quota in CPUs; 0 = no quota.
   int64_t l1d_bytes = 32 << 10;
   int64_t l2_bytes = 1 << 20;
   int64_t l3_bytes = 0;  // 0 = none or unknown.

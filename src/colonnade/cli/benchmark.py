@@ -218,10 +218,10 @@ class Load:
 
 def choose_load(scenario: Scenario | None, scheduler: Scheduler | None) -> Load:
     """Each goes with the other unless both are given."""
-    if scenario is None:
-        wanted = scheduler or "single_stream"
-        scenario = next(name for name, fitting in SCHEDULERS.items() if fitting == wanted)
-    return Load(scenario, scheduler or SCHEDULERS[scenario])
+    if scenario is not None:
+        return Load(scenario, scheduler or SCHEDULERS[scenario])
+    wanted = scheduler or "single_stream"
+    return Load(next(name for name, own in SCHEDULERS.items() if own == wanted), wanted)
 
 
 def choose_streams(scenario: Scenario, streams: int | None, threads: int, console: Console) -> int:

@@ -11,7 +11,7 @@ from colonnade.engine.dispatch import QUEUE_DEPTH_MAX, RequestQueue
 from colonnade.engine.engine import Engine, Shapes
 from colonnade.engine.loader import Fallback, Loader, make_target, plan_identity
 from colonnade.engine.program import LoadedProgram
-from colonnade.engine.runtime import Runtime, make_runtime
+from colonnade.engine.runtime import Runtime
 from colonnade.engine.saved import load_plan
 from colonnade.engine.scheduler import Scheduler, cut_streams
 from colonnade.engine.source import GraphSource
@@ -73,7 +73,7 @@ def compile(  # the public name, as in torch.compile
     )
     graph = source.signature
     is_reference = isinstance(runtime, str) and runtime == "reference"
-    pool: Runtime = make_runtime(threads) if isinstance(runtime, str) else runtime
+    pool: Runtime = Runtime(threads or 0) if isinstance(runtime, str) else runtime
     cut = cut_streams(scheduler, streams, pool.threads_by_domain)
     loader = Loader(
         source, pool, cut, fallback, tuple(rules), tuple(custom_ops), is_reference, tune,
@@ -105,7 +105,7 @@ def load(
     `queue_depth_max` as in `compile`. Raises PlanError when the file is damaged or was made for
     another CPU or version.
     """
-    runtime = runtime or make_runtime(threads)
+    runtime = runtime or Runtime(threads or 0)
     cut = cut_streams(scheduler, streams, runtime.threads_by_domain)
     target = make_target(runtime, cut)
     graph, programs, constant_bytes = load_plan(

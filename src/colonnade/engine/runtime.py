@@ -13,10 +13,5 @@ class Runtime(_core.Runtime):
     """
 
     def __init__(self, threads: int = 0) -> None:
-        super().__init__(threads)
+        super().__init__(threads or knobs.threads() or 0)
         self.dispatcher = Dispatcher(self.threads)
-
-
-def make_runtime(threads: int | None) -> Runtime:
-    """A runtime of its own for an engine."""
-    return Runtime(threads or knobs.threads() or 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import threading
 import weakref
 from concurrent.futures import CancelledError, Future, wait
@@ -213,6 +215,24 @@ def test_requests_of_an_engine_that_is_gone_are_cancelled() -> None:
     assert first.result(TIMEOUT_S) == "first"
     assert wait([second], TIMEOUT_S).done == {second}
     assert second.cancelled()
+
+
+def test_an_interrupted_caller_leaves_the_queue() -> None:
+    case = Case()
+    case.occupy()
+
+    def interrupt() -> None:
+        _until_waiting(case, 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    with pytest.raises(KeyboardInterrupt), case.dispatcher.hold(case.streams, case.queue):
+        pass
+    interrupter.join(TIMEOUT_S)
+    assert not case.dispatcher._waiting
+    case.may_end.set()
+    assert case.submit("next").result(TIMEOUT_S) == "next"
 
 
 def test_a_thread_that_holds_a_stream_goes_on_with_it() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colonnade.engine.scheduler import Stream, Streams, assign, cut_streams
@@ -137,6 +137,7 @@ def _situations(draw: st.DrawFn) -> tuple[list[Streams], list[bool]]:
     return queue, draw(st.lists(st.booleans(), min_size=threads, max_size=threads))
 
 
+@settings(deadline=None)
 @given(_situations())
 def test_no_thread_is_given_twice_or_taken_from_another(
     situation: tuple[list[Streams], list[bool]],
@@ -147,6 +148,7 @@ def test_no_thread_is_given_twice_or_taken_from_another(
     assert all(free[thread] for thread in threads)
 
 
+@settings(deadline=None)
 @given(_situations())
 def test_every_stream_is_one_that_the_engine_has_or_a_part(
     situation: tuple[list[Streams], list[bool]],
@@ -160,6 +162,7 @@ def test_every_stream_is_one_that_the_engine_has_or_a_part(
             assert stream in wanted.streams
 
 
+@settings(deadline=None)
 @given(_situations())
 def test_a_queue_always_moves_on(situation: tuple[list[Streams], list[bool]]) -> None:
     """Whatever the head wants, it gets something once everything is free: nobody waits for ever."""

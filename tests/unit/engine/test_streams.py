@@ -216,6 +216,27 @@ def test_new_shapes_are_planned_beside_the_streams() -> None:
         _assert_same_bits(future.result(), engine.run(feeds))
 
 
+def test_known_shapes_do_not_wait_for_the_planning_of_others() -> None:
+    is_planning, may_plan = threading.Event(), threading.Event()
+
+    def types(types: Sequence[Any], _: object) -> Sequence[Any]:
+        if types[0].shape == (3,):
+            is_planning.set()
+            assert may_plan.wait(TIMEOUT_S)
+        return types[:1]
+
+    op = rw.CustomOp("test", "Pass", types, lambda inputs, _: [inputs[0]])
+    model = make_model("g (float[N] x) => (float[N] y) { a = Relu(x)  y = test.Pass(a) }")
+    engine = colonnade.compile(model, threads=1, custom_ops=[op], shapes={"x": (2,)})
+    slow = engine.submit([np.ones(3, np.float32)])
+    assert is_planning.wait(TIMEOUT_S)
+    assert engine.submit(X).result(TIMEOUT_S)["y"].tolist() == [1, 1]
+    assert engine.run(X)["y"].tolist() == [1, 1]
+    assert not slow.done()
+    may_plan.set()
+    assert slow.result(TIMEOUT_S)["y"].tolist() == [1, 1, 1]
+
+
 class Gate:
     """An engine whose runs wait for a signal."""
 
