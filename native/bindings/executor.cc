@@ -51,14 +51,15 @@ class BoundExecutor {
 
   // (code, position, value, limit, label): code 0 = done. Drops the GIL while it runs.
   std::tuple<int, int64_t, int64_t, int64_t, std::string> run(
-      const std::vector<InputArray>& inputs, const std::vector<OutputArray>& outputs) {
-    return run_traced(inputs, outputs, nullptr);
+      const std::vector<InputArray>& inputs, const std::vector<OutputArray>& outputs, int first,
+      int count) {
+    return run_traced(inputs, outputs, nullptr, range_from(first, count));
   }
 
   std::vector<Event> trace(const std::vector<InputArray>& inputs,
-                           const std::vector<OutputArray>& outputs) {
+                           const std::vector<OutputArray>& outputs, int first, int count) {
     std::vector<exec::TraceEvent> events;
-    const auto result = run_traced(inputs, outputs, &events);
+    const auto result = run_traced(inputs, outputs, &events, range_from(first, count));
     if (std::get<0>(result) != 0) throw std::runtime_error(std::get<4>(result));
     std::vector<Event> rows;
     for (const exec::TraceEvent& e : events) {
@@ -76,9 +77,15 @@ class BoundExecutor {
   int64_t num_allocations() const { return executor_->num_allocations(); }
 
  private:
+  runtime::ThreadRange range_from(int first, int count) const {
+    if (first == 0 && count == 0) return pool_->all();
+    if (!pool_->has({first, count})) throw nb::value_error("the runtime has no such threads");
+    return {first, count};
+  }
+
   std::tuple<int, int64_t, int64_t, int64_t, std::string> run_traced(
       const std::vector<InputArray>& inputs, const std::vector<OutputArray>& outputs,
-      std::vector<exec::TraceEvent>* trace) {
+      std::vector<exec::TraceEvent>* trace, runtime::ThreadRange range) {
     if (pool_->is_forked()) {
       throw std::runtime_error("the engine was forked after its first use; create it in the child");
     }
@@ -102,7 +109,7 @@ class BoundExecutor {
     exec::RunResult result;
     {
       nb::gil_scoped_release released;
-      result = executor_->run(in, out, trace);
+      result = executor_->run(in, out, trace, range);
     }
     return {static_cast<int>(result.status.code), result.status.position, result.status.value,
             result.status.limit, result.label};
@@ -121,8 +128,11 @@ void bind_executor(nb::module_& m) {
   nb::class_<BoundExecutor>(m, "Executor", "A verified plan with its constants, ready to run.")
       .def(nb::init<const Runtime&, const Words&, std::vector<InputArray>, const std::string&>(),
            nb::arg("runtime"), nb::arg("words"), nb::arg("constants"), nb::arg("isa"))
-      .def("run", &BoundExecutor::run, nb::arg("inputs"), nb::arg("outputs"))
-      .def("trace", &BoundExecutor::trace, nb::arg("inputs"), nb::arg("outputs"))
+      .def("run", &BoundExecutor::run, nb::arg("inputs"), nb::arg("outputs"), nb::arg("first") = 0,
+           nb::arg("count") = 0,
+           "Runs on `count` threads of the runtime from thread `first` on; on all by default.")
+      .def("trace", &BoundExecutor::trace, nb::arg("inputs"), nb::arg("outputs"),
+           nb::arg("first") = 0, nb::arg("count") = 0)
       .def_prop_ro("arena_bytes", &BoundExecutor::arena_bytes)
       .def_prop_ro("scratch_bytes", &BoundExecutor::scratch_bytes)
       .def_prop_ro("num_allocations", &BoundExecutor::num_allocations);

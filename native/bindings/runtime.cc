@@ -8,15 +8,19 @@
 
 namespace colonnade::bindings {
 
-Runtime::Runtime(int threads)
-    : topology(runtime::read_topology()),
-      pool(std::make_shared<runtime::ThreadPool>(threads > 0 ? threads : topology.default_threads(),
-                                                 topology.cpus)) {}
+Runtime::Runtime(int threads) : topology(runtime::read_topology()) {
+  const int count = threads > 0 ? threads : topology.default_threads();
+  pool = std::make_shared<runtime::ThreadPool>(count, topology.cpus_for(count));
+}
 
 void bind_runtime(nb::module_& m) {
   nb::class_<Runtime>(m, "Runtime", "Topology and a pinned thread pool; engines may share one.")
       .def(nb::init<int>(), nb::arg("threads") = 0)
       .def_prop_ro("threads", [](const Runtime& r) { return r.pool->num_threads(); })
+      .def_prop_ro("peak_threads_running", [](const Runtime& r) { return r.pool->peak_running(); })
+      .def_prop_ro(
+          "threads_by_domain",
+          [](const Runtime& r) { return r.topology.threads_by_domain(r.pool->num_threads()); })
       .def_prop_ro("is_forked", [](const Runtime& r) { return r.pool->is_forked(); })
       .def_prop_ro("cpus", [](const Runtime& r) { return r.topology.cpus; })
       .def_prop_ro("physical_cores", [](const Runtime& r) { return r.topology.physical_cores; })

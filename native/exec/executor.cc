@@ -30,6 +30,7 @@ struct alignas(64) Counter {
 // What one run needs and the next one reuses.
 struct Executor::State {
   runtime::Arena arena;
+  int num_threads = 0;
   std::byte* threads = nullptr;       // Scratch and windows, thread by thread.
   std::vector<std::byte*> operands;   // Of all calls, in plan order; null in a window.
   std::vector<size_t> first_operand;  // Per call.
@@ -48,7 +49,10 @@ struct Executor::Job {
 
 Executor::Executor(Plan plan, std::vector<const std::byte*> constants,
                    std::shared_ptr<runtime::ThreadPool> pool)
-    : plan_(std::move(plan)), constants_(std::move(constants)), pool_(std::move(pool)) {
+    : plan_(std::move(plan)),
+      constants_(std::move(constants)),
+      pool_(std::move(pool)),
+      states_(static_cast<size_t>(pool_->num_threads())) {
   size_t calls = 0;
   for (const Step& step : plan_.steps) {
     first_call_.push_back(calls);
@@ -59,8 +63,9 @@ Executor::Executor(Plan plan, std::vector<const std::byte*> constants,
 Executor::~Executor() = default;
 
 RunResult Executor::run(std::span<const std::byte* const> inputs,
-                        std::span<std::byte* const> outputs, std::vector<TraceEvent>* trace) {
-  std::unique_ptr<State> state = take_state();
+                        std::span<std::byte* const> outputs, std::vector<TraceEvent>* trace,
+                        runtime::ThreadRange range) {
+  std::unique_ptr<State> state = take_state(range);
   size_t slot = 0;
   for (const Step& step : plan_.steps) {
     for (const Call& call : step.calls) {
@@ -82,22 +87,24 @@ RunResult Executor::run(std::span<const std::byte* const> inputs,
   for (Counter& counter : state->taken) counter.value.store(0, std::memory_order_relaxed);
   for (Counter& counter : state->done) counter.value.store(0, std::memory_order_relaxed);
   Job job{this, state.get(), {}, {}, {}, trace};
-  if (!pool_->try_run(&run_thread, &job)) run_thread(&job, 0, 1);
-  give_back(std::move(state));
+  pool_->run(range, &run_thread, &job);
+  give_back(range, std::move(state));
   return job.result;
 }
 
-std::unique_ptr<Executor::State> Executor::take_state() {
+std::unique_ptr<Executor::State> Executor::take_state(runtime::ThreadRange range) {
   {
     std::lock_guard<std::mutex> lock(states_mutex_);
-    if (!states_.empty()) {
-      std::unique_ptr<State> state = std::move(states_.back());
-      states_.pop_back();
-      return state;
+    auto& states = states_[static_cast<size_t>(range.first)];
+    if (!states.empty()) {
+      std::unique_ptr<State> state = std::move(states.back());
+      states.pop_back();
+      if (state->num_threads >= range.count) return state;
     }
   }
-  const auto threads = static_cast<size_t>(pool_->num_threads());
+  const auto threads = static_cast<size_t>(range.count);
   auto state = std::make_unique<State>();
+  state->num_threads = range.count;
   const int64_t arena = round_to_line(plan_.arena_bytes);
   // 64 bytes of slack on both sides: masked vector loads may point just outside a buffer.
   if (!state->arena.reserve(arena + thread_bytes() * static_cast<int64_t>(threads) + 256)) {
@@ -128,9 +135,9 @@ std::unique_ptr<Executor::State> Executor::take_state() {
   return state;
 }
 
-void Executor::give_back(std::unique_ptr<State> state) {
+void Executor::give_back(runtime::ThreadRange range, std::unique_ptr<State> state) {
   std::lock_guard<std::mutex> lock(states_mutex_);
-  states_.push_back(std::move(state));
+  states_[static_cast<size_t>(range.first)].push_back(std::move(state));
 }
 
 // Every thread walks the steps. A step is over when its items are done, not when every thread has
@@ -162,7 +169,7 @@ int64_t Executor::num_items(size_t step_idx) const {
 
 // A thread works through its own share first, then helps the others with theirs.
 void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx, int num_threads) {
-  const auto pool_threads = static_cast<size_t>(pool_->num_threads());
+  const auto state_threads = static_cast<size_t>(job.state->num_threads);
   for (int turn = 0; turn < num_threads; ++turn) {
     const int victim = (thread_idx + turn) % num_threads;
     const int64_t first = share(items, victim, num_threads);
@@ -170,7 +177,7 @@ void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx
     const int64_t bite = num_threads == 1 ? std::max<int64_t>(count, 1)
                                           : std::max<int64_t>(1, count / kBitesPerThread);
     std::atomic<int64_t>& taken =
-        job.state->taken[step_idx * pool_threads + static_cast<size_t>(victim)].value;
+        job.state->taken[step_idx * state_threads + static_cast<size_t>(victim)].value;
     while (true) {
       const int64_t begin = taken.fetch_add(bite, std::memory_order_relaxed);
       if (begin >= count) break;

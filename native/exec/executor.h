@@ -1,5 +1,6 @@
-// Runs a decoded Plan. Thread safe: every concurrent run has its own arena; the pool serves one run
-// at a time and a run that finds it busy goes on alone.
+// Runs a decoded Plan on a range of the pool's threads. Thread safe: runs on ranges that do not
+// overlap go on side by side, and each range keeps an arena of its own. A run that finds a thread
+// of its range busy goes on alone.
 #pragma once
 
 #include <atomic>
@@ -38,16 +39,16 @@ class Executor {
   const Plan& plan() const { return plan_; }
   // Pointers in the order of the plan's inputs and outputs. `trace` may be null.
   RunResult run(std::span<const std::byte* const> inputs, std::span<std::byte* const> outputs,
-                std::vector<TraceEvent>* trace);
-  // Arenas made so far: constant once every concurrent caller has run once.
+                std::vector<TraceEvent>* trace, runtime::ThreadRange range);
+  // Arenas made so far: constant once every range has run once.
   int64_t num_allocations() const { return num_allocations_.load(); }
 
  private:
   struct State;
   struct Job;
 
-  std::unique_ptr<State> take_state();
-  void give_back(std::unique_ptr<State> state);
+  std::unique_ptr<State> take_state(runtime::ThreadRange range);
+  void give_back(runtime::ThreadRange range, std::unique_ptr<State> state);
   static void run_thread(void* job, int thread_idx, int num_threads);
   int64_t thread_bytes() const;
   int64_t num_items(size_t step_idx) const;
@@ -65,7 +66,7 @@ class Executor {
   std::shared_ptr<runtime::ThreadPool> pool_;
   std::vector<size_t> first_call_;  // Per step: number of its first call.
   std::mutex states_mutex_;
-  std::vector<std::unique_ptr<State>> states_;
+  std::vector<std::vector<std::unique_ptr<State>>> states_;  // By the first thread of the range.
   std::atomic<int64_t> num_allocations_{0};
 };
 

@@ -1,9 +1,12 @@
-// A pinned pool with bounded spinning. One job at a time; the caller is thread 0 of it. A job must
-// not count on every thread: a worker that wakes late finds the job over and leaves it alone.
+// A pinned pool with bounded spinning. Threads are numbered; a job runs on a range of them, and
+// jobs on ranges that do not overlap run beside each other. The caller is the first thread of its
+// range: it stands in for that thread's worker, which sleeps meanwhile. So there are never more
+// threads at work than the pool has, however it is cut into ranges.
 //
-// `try_run` refuses when the pool is busy with another caller's job: that caller then runs its job
-// alone (every job is written for any number of threads). Workers start at the first job, so a
-// process may fork before it; a pool whose workers a fork has lost says so.
+// A job must not count on every thread: a worker that wakes late finds the job over and leaves it
+// alone. A caller whose range is busy runs its job alone; who owns which range is decided above
+// the pool. Workers start with the first job that needs them, so a process may fork before it; a
+// pool whose workers a fork has lost says so.
 #pragma once
 
 #include <atomic>
@@ -16,44 +19,53 @@
 
 namespace colonnade::runtime {
 
+// Threads first, first + 1, ... of a pool.
+struct ThreadRange {
+  int first = 0;
+  int count = 1;
+};
+
 class ThreadPool {
  public:
   using Job = void (*)(void* context, int thread_idx, int num_threads);
 
+  // Thread t belongs on cpus[t]; CPUs beyond the threads are spare ones.
   ThreadPool(int num_threads, std::vector<int> cpus);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int num_threads() const { return num_threads_; }
-  // True in a child process that forked after the workers had started: they do not exist there.
+  ThreadRange all() const { return {0, num_threads_}; }
+  bool has(ThreadRange range) const;
+  // True in a child process that forked after workers had started: they do not exist there.
   bool is_forked() const;
-  // Runs job(context, t, num_threads) on thread 0 and on every worker that comes in time; returns
-  // when all that came have left. False when the pool is busy.
-  bool try_run(Job job, void* context);
+  // Runs job(context, t, range.count) on the caller as t = 0 and on every worker of the range that
+  // comes in time, or job(context, 0, 1) when the range is busy. Returns when all have left it.
+  void run(ThreadRange range, Job job, void* context);
+  // The most threads that have been inside jobs at one time, callers and workers.
+  int peak_running() const { return peak_running_.load(); }
 
  private:
-  void start();
-  void pin_workers(int caller_cpu);
-  void work(int thread_idx);
-  bool wait_for_job(uint64_t seen);
+  struct Worker;
+  class Claim;
+
+  bool try_run_range(ThreadRange range, Job job, void* context);
+  void run_alone(Job job, void* context);
+  void start_workers(ThreadRange range);
+  void pin_workers(ThreadRange range, int caller_cpu);
+  void work(Worker& worker);
+  bool wait_for_job(Worker& worker, uint64_t seen);
+  void enter();
+  void leave() { running_.fetch_sub(1, std::memory_order_relaxed); }
 
   const int num_threads_;
   const std::vector<int> cpus_;
-  std::mutex busy_;
-  std::vector<std::thread> workers_;
-  int caller_cpu_ = -1;                // Where the caller ran when the workers were pinned last.
-  std::atomic<int64_t> owner_pid_{0};  // 0 until the workers have started.
-
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<uint64_t> open_{0};  // The generation whose job may be entered; 0 = none.
-  std::atomic<int> active_{0};     // Workers inside a job.
+  std::vector<std::unique_ptr<Worker>> workers_;  // One for each thread; thread 0's never starts.
+  std::atomic<int64_t> owner_pid_{0};             // 0 until a worker has started.
   std::atomic<bool> stop_{false};
-  Job job_ = nullptr;
-  void* context_ = nullptr;
-  std::mutex sleep_mutex_;
-  std::condition_variable wake_;
-  std::atomic<int> sleepers_{0};
+  std::atomic<int> running_{0};
+  std::atomic<int> peak_running_{0};
 };
 
 // Pauses the CPU for a few cycles inside a spin loop.

@@ -6,8 +6,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <numeric>
 #include <set>
 #include <sstream>
+#include <utility>
 
 namespace colonnade::runtime {
 namespace {
@@ -71,6 +74,53 @@ void order_by_core(const std::string& cpu_root, Topology& topology) {
   topology.cpus = std::move(first);
 }
 
+std::vector<int> parse_cpu_list(const std::string& text) {
+  std::vector<int> cpus;
+  std::istringstream ranges(text);
+  for (std::string range; std::getline(ranges, range, ',');) {
+    char* end = nullptr;
+    const long first = std::strtol(range.c_str(), &end, 10);
+    const long last = *end == '-' ? std::strtol(end + 1, nullptr, 10) : first;
+    for (long cpu = first; cpu <= last && cpu < CPU_SETSIZE; ++cpu) {
+      cpus.push_back(static_cast<int>(cpu));
+    }
+  }
+  return cpus;
+}
+
+std::string node_dir(const std::string& root, int node) {
+  return root + "/sys/devices/system/node/node" + std::to_string(node);
+}
+
+// The CPUs that share the largest cache of a CPU, as text; its package where no cache is listed.
+std::string last_cache(const std::string& cpu_dir) {
+  std::string shared = read_line(cpu_dir + "/topology/physical_package_id");
+  for (int index = 0; index < 8; ++index) {
+    const std::string dir = cpu_dir + "/cache/index" + std::to_string(index);
+    const int level = std::atoi(read_line(dir + "/level").c_str());
+    // Below the third level a cache is a core's own.
+    if (level >= 3) shared = read_line(dir + "/shared_cpu_list");
+  }
+  return shared;
+}
+
+// Numbers the domains in the order of `cpus`.
+void find_domains(const std::string& root, Topology& topology) {
+  std::map<int, int> node_of;
+  for (int node = 0; node < topology.numa_nodes; ++node) {
+    for (const int cpu : parse_cpu_list(read_line(node_dir(root, node) + "/cpulist"))) {
+      node_of[cpu] = node;
+    }
+  }
+  std::map<std::pair<int, std::string>, int> numbers;
+  for (const int cpu : topology.cpus) {
+    const std::string cache =
+        last_cache(root + "/sys/devices/system/cpu/cpu" + std::to_string(cpu));
+    const auto number = static_cast<int>(numbers.size());
+    topology.domains.push_back(numbers.try_emplace({node_of[cpu], cache}, number).first->second);
+  }
+}
+
 double read_quota(const std::string& root) {
   std::istringstream v2(read_line(root + "/sys/fs/cgroup/cpu.max"));
   std::string quota;
@@ -85,10 +135,7 @@ double read_quota(const std::string& root) {
 
 int count_numa_nodes(const std::string& root) {
   int nodes = 0;
-  while (!read_line(root + "/sys/devices/system/node/node" + std::to_string(nodes) + "/cpulist")
-              .empty()) {
-    ++nodes;
-  }
+  while (!read_line(node_dir(root, nodes) + "/cpulist").empty()) ++nodes;
   return std::max(nodes, 1);
 }
 
@@ -99,6 +146,26 @@ int Topology::default_threads() const {
   return std::max(1, std::min(physical_cores, by_quota));
 }
 
+std::vector<int> Topology::cpus_for(int threads) const {
+  const size_t used = std::min(static_cast<size_t>(threads), cpus.size());
+  std::vector<size_t> order(cpus.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(used),
+                   [this](size_t a, size_t b) { return domains[a] < domains[b]; });
+  std::vector<int> placed;
+  for (const size_t i : order) placed.push_back(cpus[i]);
+  return placed;
+}
+
+std::vector<int> Topology::threads_by_domain(int threads) const {
+  if (static_cast<size_t>(threads) > cpus.size()) return {threads};
+  std::map<int, int> counts;
+  for (int i = 0; i < threads; ++i) ++counts[domains[static_cast<size_t>(i)]];
+  std::vector<int> sizes;
+  for (const auto& [domain, count] : counts) sizes.push_back(count);
+  return sizes;
+}
+
 Topology read_topology(const std::string& root) {
   Topology topology;
   topology.cpus = affinity_cpus();
@@ -107,6 +174,7 @@ Topology read_topology(const std::string& root) {
   order_by_core(cpu_root, topology);
   topology.quota_cpus = read_quota(root);
   topology.numa_nodes = count_numa_nodes(root);
+  find_domains(root, topology);
   return topology;
 }
 

@@ -1,14 +1,15 @@
 """colonnade: sparse models, run in columns."""
 
-from colonnade._core import Runtime
 from colonnade.engine.compile import compile, load
 from colonnade.engine.engine import Engine, TensorInfo
 from colonnade.engine.profile import BenchmarkResult
+from colonnade.engine.runtime import Runtime
 from colonnade.errors import (
     CapabilityError,
     ColonnadeError,
     InputError,
     ModelError,
+    OverloadedError,
     PlanError,
     RunError,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Explanation",
     "InputError",
     "ModelError",
+    "OverloadedError",
     "PlanError",
     "RunError",
     "Runtime",

@@ -13,6 +13,10 @@ class Runtime:
     @property
     def threads(self) -> int: ...
     @property
+    def peak_threads_running(self) -> int: ...
+    @property
+    def threads_by_domain(self) -> list[int]: ...
+    @property
     def is_forked(self) -> bool: ...
     @property
     def cpus(self) -> list[int]: ...
@@ -51,11 +55,19 @@ class Executor:
         self,
         inputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu", writable=False)]],
         outputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu")]],
-    ) -> tuple[int, int, int, int, str]: ...
+        first: int = 0,
+        count: int = 0,
+    ) -> tuple[int, int, int, int, str]:
+        """
+        Runs on `count` threads of the runtime from thread `first` on; on all by default.
+        """
+
     def trace(
         self,
         inputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu", writable=False)]],
         outputs: Sequence[Annotated[NDArray, dict(order="C", device="cpu")]],
+        first: int = 0,
+        count: int = 0,
     ) -> list[tuple[int, int, int, int]]: ...
     @property
     def arena_bytes(self) -> int: ...

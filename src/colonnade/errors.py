@@ -57,6 +57,10 @@ class RunError(ColonnadeError, RuntimeError):
     """The values met during a run made it fail; the engine stays usable."""
 
 
+class OverloadedError(ColonnadeError, RuntimeError):
+    """Too many requests wait already: try again when some of them are done."""
+
+
 class PlanError(ColonnadeError, ValueError):
     """A saved plan is damaged, or made for another CPU or version: compile the model again."""
 

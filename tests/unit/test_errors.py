@@ -14,6 +14,7 @@ from colonnade.errors import (
     InputError,
     KnobError,
     ModelError,
+    OverloadedError,
     PlanError,
     RunError,
 )
@@ -28,6 +29,7 @@ CLASSES = [value for value in vars(errors).values() if isinstance(value, type)]
         (ColonnadeError("broken"), "broken [docs/errors.md#colonnadeerror]"),
         (InputError("input 'x': bad"), "input 'x': bad [docs/errors.md#inputerror]"),
         (RunError("index 7"), "index 7 [docs/errors.md#runerror]"),
+        (OverloadedError("9 wait"), "9 wait [docs/errors.md#overloadederror]"),
         (PlanError("checksum"), "checksum [docs/errors.md#planerror]"),
         (CapabilityError("no AVX2"), "no AVX2 [docs/errors.md#capabilityerror]"),
         (KnobError("X='1'"), "X='1' [docs/errors.md#knoberror]"),
@@ -63,6 +65,7 @@ def test_model_error_says_where(error: ModelError, where: str) -> None:
         (PlanError, ValueError),
         (KnobError, ValueError),
         (RunError, RuntimeError),
+        (OverloadedError, RuntimeError),
         (CapabilityError, RuntimeError),
     ],
 )

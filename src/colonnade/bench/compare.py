@@ -35,6 +35,9 @@ class Workload:
     engines: tuple[str, ...]
     threads: int
     streams: int = 1
+    """Requests in flight."""
+    scheduler: str = "single_stream"
+    """How engines that have a choice share the threads between them."""
     schedule: Schedule = field(default_factory=Schedule)
     origin: Path | None = None
     """The user's file, where `model` is a copy with zeros imposed."""
@@ -170,7 +173,9 @@ class _Session:
     def _start(self, name: str) -> Worker:
         self._progress(f"{name}: starting", None)
         workload = self._workload
-        worker = Worker(name, workload.model, workload.threads, workload.streams)
+        worker = Worker(
+            name, workload.model, workload.threads, workload.streams, workload.scheduler
+        )
         return self._stack.enter_context(worker)
 
     def _prepare_all(self, first: Worker, feed: Feed) -> list[Worker]:

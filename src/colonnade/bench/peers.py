@@ -97,7 +97,14 @@ class Worker:
     process dies, ModelError when the engine refuses the model.
     """
 
-    def __init__(self, name: str, model: Path, threads: int, streams: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Path,
+        threads: int,
+        streams: int = 1,
+        scheduler: str = "single_stream",
+    ) -> None:
         if name not in ENGINES:
             raise InputError(f"unknown engine {name!r}; the engines are {', '.join(ENGINES)}")
         self.name = name
@@ -112,6 +119,7 @@ class Worker:
                     "model": str(model.resolve()),
                     "threads": threads,
                     "streams": streams,
+                    "scheduler": scheduler,
                 },
                 timeout_s=START_TIMEOUT_S,
             )

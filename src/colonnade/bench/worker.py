@@ -113,13 +113,16 @@ def _read_exactly(stream: IO[bytes], size: int) -> bytes:
 class Colonnade:
     """colonnade itself."""
 
-    def __init__(self, model: str, threads: int, streams: int) -> None:
+    def __init__(
+        self, model: str, threads: int, streams: int, scheduler: str = "single_stream"
+    ) -> None:
         self._module = importlib.import_module("colonnade")
         self._model = model
         self._threads = threads
         self._engine: Any = None
         with Path(model).open("rb") as file:
             self._is_plan = file.read(8) == b"COLONNAD"
+        self._scheduler = scheduler
         self.streams = streams
         self.version = str(self._module.__version__)
 
@@ -157,14 +160,23 @@ class Colonnade:
     def _open(self) -> Any:
         if self._engine is None:
             make = self._module.load if self._is_plan else self._module.compile
-            self._engine = make(self._model, threads=self._threads)
+            # More requests in flight than threads wait for a stream.
+            streams = min(self.streams, self._threads)
+            self._engine = make(
+                self._model,
+                threads=self._threads,
+                scheduler=self._scheduler,
+                streams=streams if self._scheduler == "multi_stream" else None,
+            )
         return self._engine
 
 
 class OnnxRuntime:
     """ONNX Runtime's CPU provider with its defaults; the known sizes of free dimensions are set."""
 
-    def __init__(self, model: str, threads: int, streams: int) -> None:
+    def __init__(
+        self, model: str, threads: int, streams: int, scheduler: str = "single_stream"
+    ) -> None:
         self._module = importlib.import_module("onnxruntime")
         self._model = model
         self._threads = threads
@@ -211,7 +223,9 @@ class OnnxRuntime:
 class OpenVino:
     """OpenVINO's CPU plugin: static shapes, float32 arithmetic as in the others."""
 
-    def __init__(self, model: str, threads: int, streams: int) -> None:
+    def __init__(
+        self, model: str, threads: int, streams: int, scheduler: str = "single_stream"
+    ) -> None:
         self._module = importlib.import_module("openvino")
         self._core = self._module.Core()
         self._parsed = self._core.read_model(model)
@@ -258,11 +272,14 @@ class OpenVino:
 class DeepSparse:
     """DeepSparse, the engine that users come from."""
 
-    def __init__(self, model: str, threads: int, streams: int) -> None:
+    def __init__(
+        self, model: str, threads: int, streams: int, scheduler: str = "single_stream"
+    ) -> None:
         os.environ.setdefault("NM_DISABLE_ANALYTICS", "True")
         self._module = importlib.import_module("deepsparse")
         self._model = model
         self._threads = threads
+        self._scheduler = scheduler
         self._names: List[str] = []
         self._engine: Any = None
         self.streams = streams
@@ -296,7 +313,9 @@ class DeepSparse:
             batch_size=None,
             num_cores=self._threads,
             num_streams=self.streams if self.streams > 1 else None,
-            scheduler=self._module.Scheduler.multi_stream if self.streams > 1 else None,
+            scheduler=getattr(self._module.Scheduler, self._scheduler)
+            if self.streams > 1
+            else None,
             input_shapes=[list(shapes[name]) for name in self._names],
         )
 
@@ -379,7 +398,9 @@ class Worker:
     def _do_open(self, request: Dict[str, Any], _: Arrays) -> Dict[str, Any]:
         try:
             made = ENGINES[request["engine"]]
-            self._engine = made(request["model"], request["threads"], request["streams"])
+            self._engine = made(
+                request["model"], request["threads"], request["streams"], request["scheduler"]
+            )
         except ModuleNotFoundError as error:
             raise MissingError(str(error)) from error
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,9 +55,15 @@ from colonnade.cli.sparsity import (
     read_request,
     sweep,
 )
+from colonnade.engine.scheduler import Scheduler
 from colonnade.errors import InputError
 
 Scenario = Literal["sync", "async", "elastic"]
+SCHEDULERS: Mapping[Scenario, Scheduler] = {
+    "sync": "single_stream",
+    "async": "multi_stream",
+    "elastic": "elastic",
+}
 OWN = "colonnade"
 
 
@@ -81,13 +87,22 @@ def benchmark(
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
     scenario: Annotated[
-        Scenario,
+        Scenario | None,
         typer.Option(
             "--scenario",
             "-s",
-            help="sync: one run after another; async or elastic: several streams at once.",
+            help="sync: one request after another; async or elastic: several in flight. By default "
+            "what --scheduler is for, else sync.",
         ),
-    ] = "sync",
+    ] = None,
+    scheduler: Annotated[
+        Scheduler | None,
+        typer.Option(
+            "--scheduler",
+            help="How requests share the threads; by default single_stream for sync, multi_stream "
+            "for async, elastic for elastic.",
+        ),
+    ] = None,
     streams: Annotated[
         int | None,
         typer.Option(
@@ -95,7 +110,8 @@ def benchmark(
             "-nstreams",
             "--num_streams",
             min=1,
-            help="Streams of async or elastic; half the threads by default.",
+            help="Requests in flight in async or elastic, and streams of multi_stream; one for each "
+            "thread by default.",
         ),
     ] = None,
     seconds: Annotated[
@@ -184,11 +200,13 @@ def benchmark(
         for target in (files.json, files.csv, files.plot, files.trace):
             verify_folder(target)
         granted = threads or knobs.threads() or colonnade.Runtime(0).threads
+        load = choose_load(scenario, scheduler)
         workload = Workload(
             model=model,
             engines=engines,
             threads=granted,
-            streams=choose_streams(scenario, streams, granted, console),
+            streams=choose_streams(load.scenario, streams, granted, console),
+            scheduler=load.scheduler,
             schedule=Schedule(seconds, warm_up_s, iterations_max=iterations),
             tolerance=tolerance,
             skip_failed=skip_failed,
@@ -203,7 +221,7 @@ def benchmark(
         if isinstance(request, SweepRequest):
             sweep(request, workload, make_feed, console, files)
         else:
-            _compare(request, workload, make_feed, console, scenario, files)
+            _compare(request, workload, make_feed, console, load.scenario, files)
 
 
 def _compare(
@@ -249,15 +267,31 @@ def engine_names(engine: str, compare: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+@dataclass(frozen=True)
+class Load:
+    """How requests come, and how the engine shares its threads between them."""
+
+    scenario: Scenario
+    scheduler: Scheduler
+
+
+def choose_load(scenario: Scenario | None, scheduler: Scheduler | None) -> Load:
+    """Each goes with the other unless both are given."""
+    if scenario is not None:
+        return Load(scenario, scheduler or SCHEDULERS[scenario])
+    wanted = scheduler or "single_stream"
+    return Load(next(name for name, own in SCHEDULERS.items() if own == wanted), wanted)
+
+
 def choose_streams(scenario: Scenario, streams: int | None, threads: int, console: Console) -> int:
-    """How many runs go on at once: one in sync, half the threads otherwise."""
+    """How many requests are in flight: one in sync, as many as threads otherwise."""
     if scenario == "sync":
         if streams is not None and streams > 1:
             console.note("one stream: the sync scenario runs one after another")
         return 1
     if streams is None:
-        streams = max(1, threads // 2)
-        console.note(f"{streams} streams: half the threads; choose with --streams")
+        console.note(f"{threads} requests in flight: one for each thread; choose with --streams")
+        return threads
     return streams
 
 

@@ -6,12 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from colonnade import _core, knobs
 from colonnade.engine.custom import CustomOp
+from colonnade.engine.dispatch import QUEUE_DEPTH_MAX, RequestQueue
 from colonnade.engine.engine import Engine, Shapes
 from colonnade.engine.loader import Fallback, Loader, make_target, plan_identity
 from colonnade.engine.program import LoadedProgram
+from colonnade.engine.runtime import Runtime
 from colonnade.engine.saved import load_plan
+from colonnade.engine.scheduler import Scheduler, cut_streams
 from colonnade.engine.source import GraphSource
 from colonnade.engine.tuner import TuneMode
 from colonnade.errors import InputError, PlanError
@@ -26,6 +28,9 @@ def compile(  # the public name, as in torch.compile
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
     *,
     threads: int | None = None,
+    scheduler: Scheduler = "single_stream",
+    streams: int | None = None,
+    queue_depth_max: int = QUEUE_DEPTH_MAX,
     fallback: Fallback = "allow",
     runtime: Any = "native",
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -38,6 +43,10 @@ def compile(  # the public name, as in torch.compile
     """Compile an ONNX model for this CPU.
 
     `threads`: of a new runtime; the physical cores granted to this process by default.
+    `scheduler`: "single_stream" gives all threads to one request after another, "multi_stream" one
+    of `streams` groups of threads to each (a thread to each by default), "elastic" those of a cache
+    domain, or an even share of them when requests queue up (docs/guide/scheduling.md).
+    `queue_depth_max`: requests of `Engine.submit` that may wait.
     `runtime`: a `Runtime` to share with other engines, instead of `threads`; or "reference" to run
     everything in numpy, slowly.
     `fallback`: "forbid" refuses a model with nodes that only ONNX Runtime could run.
@@ -51,7 +60,7 @@ def compile(  # the public name, as in torch.compile
     remembers it on disk; "full" takes 200 ms; "off" trusts the cost model.
     `strict_nan`: run layers with zero weights dense, so that 0 * NaN and 0 * inf are NaN as in IEEE
     arithmetic; otherwise a weight that is zero does not multiply in a sparse kernel. Raises
-    ModelError, CapabilityError.
+    ModelError, InputError, CapabilityError.
 
     >>> engine = colonnade.compile("model.onnx", threads=2)  # doctest: +SKIP
     """
@@ -63,12 +72,16 @@ def compile(  # the public name, as in torch.compile
     )
     graph = source.signature
     is_reference = isinstance(runtime, str) and runtime == "reference"
-    pool = _core.Runtime(threads or knobs.threads() or 0) if isinstance(runtime, str) else runtime
+    pool: Runtime = Runtime(threads or 0) if isinstance(runtime, str) else runtime
+    cut = cut_streams(scheduler, streams, pool.threads_by_domain)
     loader = Loader(
-        source, pool, fallback, tuple(rules), tuple(custom_ops), is_reference, tune,
+        source, pool, cut, fallback, tuple(rules), tuple(custom_ops), is_reference, tune,
         strict_nan,
     )  # fmt: skip
-    engine = Engine(graph, loader.target, loader.load, lambda: loader.constants.nbytes, loader.save)
+    engine = Engine(
+        graph, loader.target, loader.load, lambda: loader.constants.nbytes, loader.save,
+        RequestQueue(pool.dispatcher, cut, queue_depth_max),
+    )  # fmt: skip
     if shapes is not None:
         engine.prepare(shapes)
     elif _is_static(graph):
@@ -77,17 +90,25 @@ def compile(  # the public name, as in torch.compile
 
 
 def load(
-    path: str | os.PathLike[str], *, threads: int | None = None, runtime: Any = None
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    scheduler: Scheduler = "single_stream",
+    streams: int | None = None,
+    queue_depth_max: int = QUEUE_DEPTH_MAX,
+    runtime: Runtime | None = None,
 ) -> Engine:
     """Load a plan that `Engine.save` or `colonnade compile` wrote; its weights are memory-mapped.
 
-    The engine runs the saved input shapes only. Raises PlanError when the file is damaged or was
-    made for another CPU or version.
+    The engine runs the saved input shapes only, on any number of threads; `scheduler`, `streams` and
+    `queue_depth_max` as in `compile`. Raises PlanError when the file is damaged or was made for
+    another CPU or version.
     """
-    runtime = runtime or _core.Runtime(threads or knobs.threads() or 0)
-    target = make_target(runtime)
+    runtime = runtime or Runtime(threads or 0)
+    cut = cut_streams(scheduler, streams, runtime.threads_by_domain)
+    target = make_target(runtime, cut)
     graph, programs, constant_bytes = load_plan(
-        path, plan_identity(target), runtime, target.threads
+        path, plan_identity(target), runtime, cut.thread_counts
     )
     saved = [dict(program.shapes) for program in programs]
 
@@ -97,7 +118,8 @@ def load(
     def refuse_save(_: object, __: object) -> None:
         raise PlanError("a loaded plan cannot be saved again; copy its file")
 
-    return Engine(graph, target, refuse, lambda: constant_bytes, refuse_save, programs)
+    queue = RequestQueue(runtime.dispatcher, cut, queue_depth_max)
+    return Engine(graph, target, refuse, lambda: constant_bytes, refuse_save, queue, programs)
 
 
 def _is_static(graph: Graph) -> bool:

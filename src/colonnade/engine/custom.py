@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from colonnade.engine.scheduler import Stream
 from colonnade.errors import CapabilityError, ModelError, RunError
 from colonnade.ir import AttrValue, Graph, Node, TensorType, is_static
 from colonnade.passes.specialise import InferFn
@@ -52,7 +53,7 @@ class CustomStep:
     def _is_static(self) -> bool:
         return all(is_static(known.shape) for known in self._types)
 
-    def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, values: Mapping[str, np.ndarray], _: Stream) -> dict[str, np.ndarray]:
         """The node's outputs."""
         inputs = [
             np.asarray(self._constants[v] if v in self._constants else values[v], order="C")

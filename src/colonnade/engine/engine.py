@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 
+from colonnade.engine.dispatch import RequestQueue
 from colonnade.engine.inputs import check_inputs, example_inputs, shapes_of
 from colonnade.engine.profile import BenchmarkResult, measure
 from colonnade.engine.program import Event, LoadedProgram, NativeStep
-from colonnade.errors import RunError
+from colonnade.engine.scheduler import Scheduler, Stream
+from colonnade.errors import ColonnadeError, RunError
 from colonnade.ir import DType, Graph, Shape
 from colonnade.planner.explain import Explanation
 from colonnade.planner.select import Target
@@ -35,10 +40,11 @@ class TensorInfo:
 
 
 class Engine:
-    """A compiled model. Threads may call `run` at the same time.
+    """A compiled model. Threads may call `run` and `submit` at the same time.
 
     Made by `colonnade.compile`. A program is built for each new set of input shapes and kept;
-    all of them share packed weights.
+    all of them share packed weights. Requests run on the streams of the engine's scheduler
+    (docs/guide/scheduling.md). An engine is a context manager that closes it.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Engine:
         load: Callable[[Shapes], LoadedProgram],
         constant_bytes: Callable[[], int],
         save: Callable[[str | os.PathLike[str], list[LoadedProgram]], None],
+        queue: RequestQueue,
         programs: Sequence[LoadedProgram] = (),
     ) -> None:
         self._graph = graph
@@ -55,10 +62,24 @@ class Engine:
         self._load = load
         self._constant_bytes = constant_bytes
         self._save = save
+        self._queue = queue
+        queue.owner = weakref.ref(self)
         self._programs: OrderedDict[tuple[tuple[int, ...], ...], LoadedProgram] = OrderedDict()
         for program in programs:
-            self._programs[tuple(program.shapes.get(name, ()) for name in graph.inputs)] = program
+            self._programs[self._key(program.shapes)] = program
         self._lock = threading.Lock()
+        self._build_lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -78,7 +99,17 @@ class Engine:
     @property
     def threads(self) -> int:
         """Threads of the engine's runtime."""
-        return self._target.threads
+        return self._queue.dispatcher.threads
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """How requests share the threads."""
+        return self._queue.streams.scheduler
+
+    @property
+    def streams(self) -> tuple[int, ...]:
+        """Threads of each stream."""
+        return tuple(stream.count for stream in self._queue.streams.streams)
 
     def run(
         self,
@@ -87,31 +118,72 @@ class Engine:
     ) -> dict[str, np.ndarray]:
         """Run on arrays, by name or in input order; returns the outputs by name.
 
-        Raises InputError when names, element types or shapes do not fit, RunError when the data
-        does not (an index out of range) or memory is short.
+        It waits for its turn, then this thread and others of the runtime work on it. Raises
+        InputError when names, element types or shapes do not fit, RunError when the data does not
+        (an index out of range), memory is short, or the engine is closed.
         """
+        self._queue.verify_open()
         try:
             arrays = check_inputs(self._graph, inputs)
-            made = self.prepare(shapes_of(arrays)).run(arrays)
+            program = self.prepare(shapes_of(arrays))
+            with self._queue.dispatcher.hold(self._queue.streams, self._queue) as stream:
+                return _pick(program.run(arrays, stream), outputs)
         except MemoryError as error:
-            raise RunError(f"not enough memory for these inputs: {error}") from error
-        if outputs is None:
-            return made
-        unknown = [name for name in outputs if name not in made]
-        if unknown:
-            raise RunError(f"no output named {unknown[0]!r}; the outputs are {sorted(made)}")
-        return {name: made[name] for name in outputs}
+            raise _out_of_memory(error) from error
+
+    def submit(
+        self,
+        inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray],
+        outputs: Sequence[str] | None = None,
+    ) -> Future[dict[str, np.ndarray]]:
+        """As `run`, but returns at once: the future gets the outputs, or whatever `run` would raise.
+
+        Do not change the arrays before it is done. A future that has not started can be cancelled.
+        Raises OverloadedError when `queue_depth_max` requests wait already, RunError when the engine
+        is closed. When the engine goes away, the futures of waiting requests are cancelled.
+        """
+        future: Future[dict[str, np.ndarray]] = Future()
+        try:
+            arrays = check_inputs(self._graph, inputs)
+        except (ColonnadeError, MemoryError) as error:
+            self._queue.verify_open()
+            future.set_exception(_in_words(error))
+            return future
+        request = _Request(arrays, outputs, self._find(shapes_of(arrays)))
+        prepare = request.prepare if request.program is None else None
+        self._queue.dispatcher.submit(self._queue, future, request.answer, prepare)
+        return future
+
+    def close(self) -> None:
+        """Take no more requests. Waiting ones are dropped: their futures are cancelled and callers
+        of `run` get RunError; those that run already end as usual. More than once is fine."""
+        self._queue.dispatcher.close(self._queue)
 
     def prepare(self, shapes: Shapes) -> LoadedProgram:
         """Build, or find, the program for these input shapes."""
-        key = tuple(tuple(shapes.get(name, ())) for name in self._graph.inputs)
+        known = self._find(shapes)
+        if known is not None:
+            return known
+        with self._build_lock:
+            return self._find(shapes) or self._keep(self._load(shapes))
+
+    def _find(self, shapes: Shapes) -> LoadedProgram | None:
+        key = self._key(shapes)
         with self._lock:
-            if key not in self._programs:
-                self._programs[key] = self._load(shapes)
-                while len(self._programs) > PROGRAMS_MAX:
-                    self._programs.popitem(last=False)
-            self._programs.move_to_end(key)
-            return self._programs[key]
+            known = self._programs.get(key)
+            if known is not None:
+                self._programs.move_to_end(key)
+            return known
+
+    def _keep(self, program: LoadedProgram) -> LoadedProgram:
+        with self._lock:
+            self._programs[self._key(program.shapes)] = program
+            while len(self._programs) > PROGRAMS_MAX:
+                self._programs.popitem(last=False)
+        return program
+
+    def _key(self, shapes: Shapes) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(shapes.get(name, ())) for name in self._graph.inputs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the programs built so far as a `.colonnade` file, for `colonnade.load`."""
@@ -125,7 +197,9 @@ class Engine:
         return Explanation(
             model=self._graph.name,
             isa=self._target.isa,
-            threads=self._target.threads,
+            threads=self.threads,
+            scheduler=self.scheduler,
+            streams=self.streams,
             shapes=program.shapes,
             nodes=program.program.records,
             stripes=program.program.stripes,
@@ -151,13 +225,14 @@ class Engine:
         program = self.prepare(shapes_of(arrays))
         values: dict[str, np.ndarray] = dict(arrays)
         events: list[Event] = []
-        for step in program.steps:
-            if isinstance(step, NativeStep):
-                made, new = step.trace(values)
-                events += new
-                values.update(made)
-            else:
-                values.update(step.run(values))
+        with self._queue.dispatcher.hold(self._queue.streams, self._queue) as stream:
+            for step in program.steps:
+                if isinstance(step, NativeStep):
+                    made, new = step.trace(values, stream)
+                    events += new
+                    values.update(made)
+                else:
+                    values.update(step.run(values, stream))
         start = min((event.start_ns for event in events), default=0)
         return [
             {
@@ -182,6 +257,47 @@ class Engine:
         if self._programs:
             return next(reversed(self._programs.values())).shapes
         return shapes_of(example_inputs(self._graph, {}))
+
+
+@dataclass(slots=True)
+class _Request:
+    """A submitted request. It does not refer to the engine, so that this can go away before."""
+
+    arrays: Mapping[str, np.ndarray]
+    outputs: Sequence[str] | None
+    program: LoadedProgram | None
+
+    def prepare(self, engine: Engine) -> None:
+        """Build its program."""
+        try:
+            self.program = engine.prepare(shapes_of(self.arrays))
+        except MemoryError as error:
+            raise _out_of_memory(error) from error
+
+    def answer(self, _: Engine, stream: Stream) -> dict[str, np.ndarray]:
+        """Run it on its stream."""
+        assert self.program is not None
+        try:
+            return _pick(self.program.run(self.arrays, stream), self.outputs)
+        except MemoryError as error:
+            raise _out_of_memory(error) from error
+
+
+def _pick(made: dict[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
+    if outputs is None:
+        return made
+    unknown = [name for name in outputs if name not in made]
+    if unknown:
+        raise RunError(f"no output named {unknown[0]!r}; the outputs are {sorted(made)}")
+    return {name: made[name] for name in outputs}
+
+
+def _in_words(error: Exception) -> Exception:
+    return _out_of_memory(error) if isinstance(error, MemoryError) else error
+
+
+def _out_of_memory(error: Exception) -> RunError:
+    return RunError(f"not enough memory for these inputs: {error}")
 
 
 def _info(graph: Graph, name: str) -> TensorInfo:

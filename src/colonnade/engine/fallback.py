@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from colonnade.engine.scheduler import Stream
 from colonnade.errors import CapabilityError, ModelError, RunError
 from colonnade.planner.build import FallbackRegion
 
@@ -34,18 +35,22 @@ def fallback_names(region: FallbackRegion) -> FallbackNames:
 
 
 class FallbackStep:
-    """One region in an ONNX Runtime session of its own."""
+    """One region in ONNX Runtime: a session for each number of threads that a stream may have."""
 
-    def __init__(self, model: bytes, names: FallbackNames, threads: int) -> None:
+    def __init__(self, model: bytes, names: FallbackNames, thread_counts: Sequence[int]) -> None:
+        self.names = names
+        self._sessions = {count: self._make_session(model, count) for count in thread_counts}
+
+    def _make_session(self, model: bytes, threads: int):  # type: ignore[no-untyped-def]  # untyped package
+        names = self.names
         ort = _import_onnxruntime(names)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.names = names
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime, which would run it, refuses it: {_first_line(error)}",
@@ -53,11 +58,13 @@ class FallbackStep:
                 op=names.nodes[0][1],
             ) from error
 
-    def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, values: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
         """The region's outputs for the values of its inputs."""
+        fitting = [count for count in self._sessions if count <= stream.count]
+        session = self._sessions[max(fitting, default=min(self._sessions))]
         feeds = {name: values[name] for name in self.names.inputs}
         try:
-            made = self._session.run(list(self.names.outputs), feeds)
+            made = session.run(list(self.names.outputs), feeds)
         except Exception as error:
             name, op = self.names.nodes[0]
             raise RunError(

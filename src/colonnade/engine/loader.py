@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from colonnade import _core, knobs
 from colonnade.engine.constants import ConstantStore
@@ -18,7 +18,9 @@ from colonnade.engine.engine import Shapes
 from colonnade.engine.fallback import FallbackStep, fallback_names
 from colonnade.engine.program import LoadedProgram, NativeStep, Step, native_parts
 from colonnade.engine.reference import ReferenceStep
+from colonnade.engine.runtime import Runtime
 from colonnade.engine.saved import save_plan
+from colonnade.engine.scheduler import Streams
 from colonnade.engine.source import GraphSource
 from colonnade.engine.tuner import TuneMode, Tuner, find_cache_path
 from colonnade.errors import ModelError
@@ -51,7 +53,8 @@ class Loader:
     def __init__(
         self,
         source: GraphSource,
-        runtime: Any,
+        runtime: Runtime,
+        streams: Streams,
         fallback: Fallback,
         rules: tuple[Pass, ...],
         custom_ops: tuple[CustomOp, ...],
@@ -60,10 +63,11 @@ class Loader:
         strict_nan: bool,
     ) -> None:
         self.constants = ConstantStore()
-        self.target = replace(make_target(runtime), strict_nan=strict_nan)
-        self._tuner = self._make_tuner(runtime, tune) if tune != "off" else None
+        self.target = replace(make_target(runtime, streams), strict_nan=strict_nan)
+        self._tuner = self._make_tuner(runtime, streams, tune) if tune != "off" else None
         self._source = source
         self._runtime = runtime
+        self._streams = streams
         self._fallback = fallback
         self._rules = rules
         self._custom_ops = {(op.domain, op.name): op for op in custom_ops}
@@ -93,10 +97,10 @@ class Loader:
             path, self._source.signature, programs, plan_identity(self.target), _fallback_model
         )
 
-    def _make_tuner(self, runtime: Any, mode: TuneMode) -> Tuner:
+    def _make_tuner(self, runtime: Runtime, streams: Streams, mode: TuneMode) -> Tuner:
         target = self.target
         path = find_cache_path(knobs.cache_dir(), cpu_model(), target.isa, target.threads)
-        return Tuner(runtime, target.isa, mode, path, self.constants.peek)
+        return Tuner(runtime, streams, target.isa, mode, path, self.constants.peek)
 
     def _load_region(self, program: Program, region: Region) -> Step:
         if isinstance(region, NativeRegion):
@@ -105,7 +109,7 @@ class Loader:
             key = (region.node.domain, region.node.op)
             return CustomStep(region.node, self._custom_ops[key], program.graph)
         model = export_region(program.graph, region)
-        return FallbackStep(model, fallback_names(region), self.target.threads)
+        return FallbackStep(model, fallback_names(region), self._streams.thread_counts)
 
 
 def without_weights(program: Program) -> Program:
@@ -151,11 +155,11 @@ def cpu_model() -> str:
     return names[0] if names else platform.machine()
 
 
-def make_target(runtime: Any) -> Target:
-    """The machine to plan for: the runtime's caches and threads, the best allowed ISA."""
+def make_target(runtime: Runtime, streams: Streams) -> Target:
+    """The machine to plan for: the runtime's caches, a stream's threads, the best allowed ISA."""
     isa = _core.best_isa(knobs.max_isa() or "")
     return Target(
-        isa, _core.panel_lanes(isa), runtime.threads, runtime.l1d_bytes, runtime.l2_bytes,
+        isa, _core.panel_lanes(isa), streams.threads, runtime.l1d_bytes, runtime.l2_bytes,
         runtime.l3_bytes, stripes=knobs.stripes() == "auto",
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from colonnade import _core
+from colonnade.engine.scheduler import Stream
 from colonnade.errors import RunError
 from colonnade.ir import Graph, is_static
 from colonnade.planner.build import NativeRegion, Program
@@ -21,8 +22,8 @@ _INDEX_OUT_OF_RANGE = 1
 class Step(Protocol):
     """A region that can run."""
 
-    def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The region's outputs for the values of its inputs."""
+    def run(self, values: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
+        """The region's outputs for the values of its inputs, on the threads of a stream."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +57,24 @@ class NativeStep:
         self.parts = parts
         self.executor = _core.Executor(runtime, parts.words, list(parts.constants), parts.isa)
 
-    def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, values: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
         """The region's outputs for the values of its inputs."""
         inputs = [values[name] for name in self.parts.inputs]
         outputs = [np.empty(shape, dtype) for shape, dtype in self.parts.output_types]
-        code, position, value, limit, label = self.executor.run(inputs, outputs)
+        code, position, value, limit, label = self.executor.run(
+            inputs, outputs, stream.first, stream.count
+        )
         if code:
             raise RunError(_run_error(code, position, value, limit, label))
         return dict(zip(self.parts.outputs, outputs, strict=True))
 
-    def trace(self, values: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[Event]]:
+    def trace(
+        self, values: Mapping[str, np.ndarray], stream: Stream
+    ) -> tuple[dict[str, np.ndarray], list[Event]]:
         """As run, with an event for every call and thread."""
         inputs = [values[name] for name in self.parts.inputs]
         outputs = [np.empty(shape, dtype) for shape, dtype in self.parts.output_types]
-        rows = self.executor.trace(inputs, outputs)
+        rows = self.executor.trace(inputs, outputs, stream.first, stream.count)
         events = [
             Event(self.parts.labels[call][0], self.parts.labels[call][1], thread, start, duration)
             for call, thread, start, duration in rows
@@ -112,12 +117,12 @@ class LoadedProgram:
     passes: Sequence[PassRecord]
     shapes: Mapping[str, tuple[int, ...]]
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, inputs: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
         """The graph outputs, in order."""
         graph = self.program.graph
         values: dict[str, np.ndarray] = dict(inputs)
         for step in self.steps:
-            values.update(step.run(values))
+            values.update(step.run(values, stream))
         return {name: _result(name, graph, values, inputs) for name in graph.outputs}
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from colonnade.engine.scheduler import Stream
 from colonnade.errors import ModelError
 from colonnade.ir import Graph
 from colonnade.reference import has_reference, run_graph
@@ -24,6 +25,6 @@ class ReferenceStep:
             )
         self._graph = graph
 
-    def run(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def run(self, values: Mapping[str, np.ndarray], _: Stream) -> dict[str, np.ndarray]:
         """The graph outputs for the values of the graph inputs."""
         return run_graph(self._graph, {name: values[name] for name in self._graph.inputs})

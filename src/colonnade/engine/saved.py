@@ -166,7 +166,10 @@ def _end_of(sections: Sequence[Mapping[str, Any]]) -> int:
 
 
 def load_plan(
-    path: str | os.PathLike[str], identity: Mapping[str, str], runtime: Any, threads: int
+    path: str | os.PathLike[str],
+    identity: Mapping[str, str],
+    runtime: Any,
+    thread_counts: Sequence[int],
 ) -> tuple[Graph, list[LoadedProgram], int]:
     """Map a file and load its programs: (inputs and outputs, programs, constant bytes).
 
@@ -178,7 +181,7 @@ def load_plan(
         arrays = [_section(data, base, s, path) for s in header["sections"]]
         graph = _graph_from_json(header)
         programs = [
-            _program_from_json(p, graph, arrays, runtime, threads) for p in header["programs"]
+            _program_from_json(p, graph, arrays, runtime, thread_counts) for p in header["programs"]
         ]
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, PlanError):
@@ -247,7 +250,7 @@ def _program_from_json(
     graph: Graph,
     arrays: Sequence[np.ndarray],
     runtime: Any,
-    threads: int,
+    thread_counts: Sequence[int],
 ) -> LoadedProgram:
     steps: list[Step] = []
     for step in saved["steps"]:
@@ -257,7 +260,7 @@ def _program_from_json(
             names = FallbackNames(
                 step["inputs"], step["outputs"], [(n[0], n[1]) for n in step["nodes"]]
             )
-            steps.append(FallbackStep(arrays[step["model"]].tobytes(), names, threads))
+            steps.append(FallbackStep(arrays[step["model"]].tobytes(), names, thread_counts))
     constants = {name: arrays[number] for name, number in saved["constants"].items()}
     records = tuple(_load_record(record) for record in saved["records"])
     stripes = tuple(

@@ -13,13 +13,16 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from colonnade import _core
+from colonnade.engine.runtime import Runtime
+from colonnade.engine.scheduler import Stream, Streams
 from colonnade.planner.choice import Const, Trial
 from colonnade.planner.plan import (
     Buffer,
@@ -41,17 +44,22 @@ _LINE_FLOATS = 16
 
 
 class Tuner:
-    """See planner.select.Tuner. `pack` makes packed weights, or finds those that an engine has."""
+    """See planner.select.Tuner. `pack` makes packed weights, or finds those that an engine has.
+
+    Measures on a whole stream of the engine, waiting for it as a request does.
+    """
 
     def __init__(
         self,
-        runtime: Any,
+        runtime: Runtime,
+        streams: Streams,
         isa: str,
         mode: TuneMode,
         cache_path: Path | None,
         pack: Callable[[Const], np.ndarray],
     ) -> None:
         self._runtime = runtime
+        self._streams = streams.widest
         self._isa = isa
         self._budget_s = BUDGET_S[mode]
         self._prefix = "" if mode == "fast" else f"{mode} "
@@ -80,8 +88,12 @@ class Tuner:
             return
 
     def _measure(self, trials: Sequence[Trial]) -> list[float]:
-        runs = [self._load(trial) for trial in trials]
-        seconds: list[list[float]] = [[] for _ in trials]
+        loaded = [self._load(trial) for trial in trials]
+        with self._runtime.dispatcher.hold(self._streams) as stream:
+            return self._time([partial(run, stream) for run in loaded])
+
+    def _time(self, runs: Sequence[Callable[[], object]]) -> list[float]:
+        seconds: list[list[float]] = [[] for _ in runs]
         for run in runs:  # pages, caches and the pool's threads
             run()
         begin = time.perf_counter()
@@ -92,7 +104,7 @@ class Tuner:
                 taken.append(time.perf_counter() - start)
         return [median(taken) for taken in seconds]
 
-    def _load(self, trial: Trial) -> Callable[[], object]:
+    def _load(self, trial: Trial) -> Callable[[Stream], object]:
         weights = self._pack(trial.packed)
         buffers = (
             Buffer(Space.INPUT, trial.x_bytes),
@@ -105,7 +117,7 @@ class Tuner:
         plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
         executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
         x, y = _make_aligned(trial.x_bytes), _make_aligned(trial.y_bytes)
-        return lambda: executor.run([x], [y])
+        return lambda stream: executor.run([x], [y], stream.first, stream.count)
 
 
 def _make_aligned(nbytes: int) -> np.ndarray:

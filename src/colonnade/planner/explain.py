@@ -25,6 +25,9 @@ class Explanation:
     model: str
     isa: str
     threads: int
+    scheduler: str
+    streams: Sequence[int]
+    """Threads of each stream."""
     shapes: Mapping[str, tuple[int, ...]]
     nodes: Sequence[NodeRecord]
     passes: Sequence[PassRecord]
@@ -58,6 +61,8 @@ class Explanation:
             "model": self.model,
             "isa": self.isa,
             "threads": self.threads,
+            "scheduler": self.scheduler,
+            "streams": list(self.streams),
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "nodes": nodes,
             "stripes": [{**asdict(s), "calls": list(s.calls)} for s in self.stripes],
@@ -75,6 +80,7 @@ class Explanation:
         lines = [
             f"model {self.model}: {self.num_native} native nodes, {self.num_fallback} in ONNX "
             f"Runtime; {self.isa}, {self.threads} threads",
+            f"scheduler {self.scheduler}, {len(self.streams)} streams",
             f"memory: arena {_mib(self.arena_bytes)}, scratch {_mib(self.scratch_bytes)}, "
             f"constants {_mib(self.constant_bytes)} (weights of products as dense fp32: "
             f"{_mib(self.dense_weight_bytes)})",

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,8 +104,8 @@ def test_other_answers_are_noticed(
 ) -> None:
     other = write_tiny_model(tmp_path / "other.onnx", bias=0.5)
 
-    def swap(name: str, model: Path, threads: int, streams: int = 1) -> Worker:
-        return Worker(name, other if name == "colonnade" else model, threads, streams)
+    def swap(name: str, model: Path, *rest: Any) -> Worker:
+        return Worker(name, other if name == "colonnade" else model, *rest)
 
     monkeypatch.setattr(compare, "Worker", swap)
     workload = Workload(tiny_model, ("colonnade", "onnxruntime"), 1, schedule=QUICK)
@@ -128,8 +129,8 @@ def test_a_failing_peer_stops_the_comparison_unless_it_may_be_skipped(
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"nothing")
 
-    def swap(name: str, model: Path, threads: int, streams: int = 1) -> Worker:
-        return Worker(name, broken if name == "onnxruntime" else model, threads, streams)
+    def swap(name: str, model: Path, *rest: Any) -> Worker:
+        return Worker(name, broken if name == "onnxruntime" else model, *rest)
 
     monkeypatch.setattr(compare, "Worker", swap)
     workload = Workload(tiny_model, ("colonnade", "onnxruntime"), 1, schedule=QUICK)

@@ -149,6 +149,34 @@ def test_benchmark_takes_the_old_spellings(tiny_model: Path, tmp_path: Path) -> 
     assert document["input_shapes"] == f"[2,{FEATURES}]"
 
 
+@pytest.mark.parametrize(
+    ("options", "scenario", "streams"),
+    [
+        (["--scheduler", "multi_stream", "--streams", 2], "multistream", [1, 1]),
+        (["-s", "async"], "multistream", [1, 1]),
+        (["-s", "async", "--streams", 5], "multistream", [1, 1]),
+        (["-s", "async", "-nstreams", 1], "multistream", [2]),
+        (["--scheduler", "elastic"], "elastic", [2]),
+        (["-s", "async", "--scheduler", "single_stream"], "multistream", [2]),
+        (["--scheduler", "single_stream", "--streams", 3], "singlestream", [2]),
+    ],
+)
+def test_benchmark_runs_several_requests_at_once(
+    tiny_model: Path, options: list[object], scenario: str, streams: list[int]
+) -> None:
+    document = invoke_json("benchmark", tiny_model, *QUICK, "-ncores", 2, *options)
+    (row,) = document["results"]
+    assert document["scenario"] == scenario
+    plan = row["plan"]
+    scheduler = options[options.index("--scheduler") + 1] if "--scheduler" in options else None
+    assert plan["scheduler"] == (scheduler or "multi_stream")
+    if plan["scheduler"] == "elastic":
+        assert sum(plan["streams"]) == sum(streams)  # one for each cache domain
+    else:
+        assert plan["streams"] == streams
+    assert row["throughput_per_s"] > 0
+
+
 def test_benchmark_says_when_answers_disagree(tiny_model: Path) -> None:
     result = invoke(
         "benchmark", tiny_model, "--compare", "onnxruntime", *QUICK, "--tolerance", "0", "--json"

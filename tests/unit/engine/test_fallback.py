@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import colonnade
+from colonnade.engine.fallback import FallbackStep
+from colonnade.engine.scheduler import Stream
 from colonnade.errors import CapabilityError, ModelError
 from unit.engine.models import image_model, make_model, mixed_model
 
@@ -59,3 +63,30 @@ def test_values_whose_shape_the_run_decides(nodes: str) -> None:
     options.log_severity_level = 4
     expected = ort.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})[0]
     np.testing.assert_array_equal(made, expected)
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(4, 4), (3, 2), (2, 2), (1, 1)])
+def test_a_session_with_no_more_threads_than_the_stream(threads: int, expected: int) -> None:
+    engine = colonnade.compile(mixed_model(), threads=1)
+    (program,) = engine._programs.values()
+    step = next(step for step in program.steps if isinstance(step, FallbackStep))
+    used: list[int] = []
+    (session,) = step._sessions.values()
+    for count in (1, 2, 4):
+        step._sessions[count] = _Counted(session, count, used)
+    program.run({"x": np.ones((4, 4), np.float32)}, Stream(0, 1))
+    used.clear()
+    step.run({name: np.ones((4, 4), np.float32) for name in step.names.inputs}, Stream(0, threads))
+    assert used == [expected]
+
+
+class _Counted:
+    """A session that notes its number of threads."""
+
+    def __init__(self, session: Any, count: int, used: list[int]) -> None:
+        self._session, self._count, self._used = session, count, used
+
+    def run(self, *arguments: Any) -> Any:
+        """As the session does."""
+        self._used.append(self._count)
+        return self._session.run(*arguments)

@@ -35,6 +35,26 @@ os.write(1, f" status {status}".encode())
 """
 
 
+STREAMS_SCRIPT = """
+import os, sys
+import numpy as np
+import colonnade
+
+engine = colonnade.compile(sys.argv[1], threads=2, scheduler="multi_stream")
+x = [np.ones((2, 3, 13, 11), np.float32)]
+expected = engine.run(x)["y"]
+futures = [engine.submit(x) for _ in range(300)]
+child = os.fork()
+if child == 0:
+    same = [np.array_equal(engine.submit(x).result()["y"], expected) for _ in range(20)]
+    same.append(np.array_equal(engine.run(x)["y"], expected))
+    os._exit(0 if all(same) else 1)
+_, status = os.waitpid(child, 0)
+print(status, len([future.result() for future in futures]))
+"""
+"""Streams of one thread have no workers, so nothing is lost in the child but the queue."""
+
+
 @pytest.mark.parametrize(
     ("when", "expected"),
     [("before", "ran status 0"), ("after", "refused: ")],
@@ -58,3 +78,13 @@ def test_the_refusal_says_what_to_do(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
     )  # fmt: skip
     assert "create it in the child" in done.stdout
+
+
+def test_a_child_starts_with_an_empty_queue(tmp_path: Path) -> None:
+    path = tmp_path / "image.onnx"
+    path.write_bytes(image_model().SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STREAMS_SCRIPT, str(path)],
+        capture_output=True, text=True, timeout=TIMEOUT_S, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["0", "300"], done.stdout + done.stderr

@@ -11,6 +11,7 @@ import pytest
 
 import colonnade
 from colonnade import _core
+from colonnade.engine.scheduler import cut_streams
 from colonnade.engine.tuner import CACHE_VERSION, Tuner, find_cache_path
 from colonnade.planner.choice import Const, Trial
 
@@ -38,7 +39,9 @@ class Asked:
 
 
 def _tuner(path: Path | None) -> Tuner:
-    return Tuner(_core.Runtime(1), ISA, "fast", path, lambda constant: constant.make())
+    runtime = colonnade.Runtime(1)
+    streams = cut_streams("single_stream", None, runtime.threads_by_domain)
+    return Tuner(runtime, streams, ISA, "fast", path, lambda constant: constant.make())
 
 
 def test_a_key_is_measured_once() -> None:
