@@ -99,7 +99,7 @@ class Loader:
 
     def _make_tuner(self, runtime: Runtime, streams: Streams, mode: TuneMode) -> Tuner:
         target = self.target
-        path = find_cache_path(knobs.cache_dir(), cpu_model(), target.isa, target.threads)
+        path = find_cache_path(knobs.cache_dir(), cpu_model(), target.isa)
         return Tuner(runtime, streams, target.isa, mode, path, self.constants.peek)
 
     def _load_region(self, program: Program, region: Region) -> Step:

@@ -1,8 +1,7 @@
 """Measures products on this machine, within a budget, and remembers what it measured.
 
 Timings are medians of interleaved runs: a machine that drifts hits all variants alike. They are
-kept in one JSON file for each CPU model, instruction set and number of threads; what cannot be read
-is measured anew.
+kept in one JSON file for each CPU model and instruction set; what cannot be read is measured anew.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _LINE_FLOATS = 16
 class Tuner:
     """See planner.select.Tuner. `pack` makes packed weights, or finds those that an engine has.
 
-    Measures on a whole stream of the engine, waiting for it as a request does.
+    Measures on one thread, holding a whole stream of the engine as a request does.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class Tuner:
         plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
         executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
         x, y = _make_aligned(trial.x_bytes), _make_aligned(trial.y_bytes)
-        return lambda stream: executor.run([x], [y], stream.first, stream.count)
+        return lambda stream: executor.run([x], [y], stream.first, 1)
 
 
 def _make_aligned(nbytes: int) -> np.ndarray:
@@ -129,10 +128,10 @@ def _make_aligned(nbytes: int) -> np.ndarray:
     return array
 
 
-def find_cache_path(directory: Path, cpu: str, isa: str, threads: int) -> Path:
-    """The file of one CPU model, instruction set and number of threads."""
+def find_cache_path(directory: Path, cpu: str, isa: str) -> Path:
+    """The file of one CPU model and instruction set."""
     name = hashlib.sha256(cpu.encode()).hexdigest()[:12]
-    return directory / "tune" / f"{name}-{isa}-{threads}.json"
+    return directory / "tune" / f"{name}-{isa}.json"
 
 
 def _read(path: Path | None) -> dict[str, list[float]]:

@@ -163,7 +163,7 @@ def _choose_product(
 ) -> ProductKernel:
     name = node.inputs[1]
     if transposed:
-        return _dense_conv(name, view, shape, weights, True, shape[0])
+        return _dense_conv(name, view, shape, weights, True, shape[0], view.threads)
     if not _is_pointwise(shape):
         dense = Variant("dense", partial(_dense_conv, name, view, shape, weights, False))
         return choose_conv_product(name, dense, weights, shape, view)
@@ -174,10 +174,12 @@ def _choose_product(
     return choose_columns_product(name, dense, lambda: rows, sizes, find_sparsity(rows), view)
 
 
-def _dense_pointwise(name: str, view: View, weights: np.ndarray, columns: int) -> ProductKernel:
+def _dense_pointwise(
+    name: str, view: View, weights: np.ndarray, columns: int, threads: int
+) -> ProductKernel:
     m, k = weights.shape
     row, kernel, tile = _core.choose_matmul(view.isa, m, k, columns)
-    blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
+    blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), threads)
     packed = Const((name, "matmul", row), lambda: _core.pack_matmul(row, weights, m, k, False))
     sizes = (row, m, k, columns)
     why = f"{kernel}, 1x1"
@@ -187,7 +189,13 @@ def _dense_pointwise(name: str, view: View, weights: np.ndarray, columns: int) -
 
 
 def _dense_conv(
-    name: str, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool, batch: int
+    name: str,
+    view: View,
+    shape: ConvShape,
+    weights: np.ndarray,
+    transposed: bool,
+    batch: int,
+    threads: int,
 ) -> ProductKernel:
     sized = (batch, *shape[1:])
     out_channels, out_h, out_w, kernel_h, kernel_w = shape[4:9]
@@ -195,7 +203,7 @@ def _dense_conv(
     group = shape[-1]
     tiles = group * -(-(out_channels // group) // tile)
     adapter = "conv_transpose" if transposed else "conv"
-    blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
+    blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, threads)
     packed = Const(
         (name, adapter, row), lambda: _core.pack_conv(row, weights, list(sized), transposed)
     )

@@ -128,16 +128,17 @@ def _lower_linear(
 
 
 def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
-    def make_dense(columns: int) -> ProductKernel:
+    def make_dense(columns: int, threads: int) -> ProductKernel:
         if columns < FEW_COLUMNS:
-            return _dense_rows(w, columns, view)
+            return _dense_rows(w, columns, threads, view)
         row, kernel, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
-        blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), view.threads)
+        blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), threads)
         key = (w.name, "matmul", row, w.transposed, w.alpha)
         packed = Const(key, lambda: _core.pack_matmul(row, w.scaled(), w.m, w.k, w.transposed))
         why = f"{kernel}, {w.k} to {w.m} features"
+        sizes = (row, w.m, w.k, columns)
         return ProductKernel(
-            "matmul_columns", (row, w.m, w.k, columns, blocks), packed, why, blocks
+            "matmul_columns", (*sizes, blocks), packed, why, blocks, striped_head=(*sizes, 1)
         )
 
     name = f"{w.name}, {w.transposed}, {w.alpha}"
@@ -146,11 +147,11 @@ def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
     return choose_columns_product(name, dense, w.as_rows, sizes, find_sparsity(w.array), view)
 
 
-def _dense_rows(w: _Weights, columns: int, view: View) -> ProductKernel:
+def _dense_rows(w: _Weights, columns: int, threads: int, view: View) -> ProductKernel:
     row, kernel, lanes = _core.choose_rows_matmul(view.isa, columns, w.m, w.k)
     key = (w.name, "rows", row, w.transposed, w.alpha)
     packed = Const(key, lambda: _core.pack_rows(row, w.scaled(), w.m, w.k, w.transposed))
-    blocks = min(UNITS_PER_THREAD * view.threads, -(-w.m // lanes))
+    blocks = min(UNITS_PER_THREAD * threads, -(-w.m // lanes))
     why = f"{kernel}, {w.k} to {w.m} features, few columns"
     head = (row, columns, w.m, w.k, blocks)
     return ProductKernel("matmul_rows", head, packed, why, blocks, in_rows=True)

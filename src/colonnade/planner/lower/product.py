@@ -57,7 +57,8 @@ class Variant:
     """A way to run a layer, for any number of columns (or images, for a convolution)."""
 
     name: str
-    make: Callable[[int], ProductKernel]
+    make: Callable[[int, int], ProductKernel]
+    """For a size and a number of threads."""
 
 
 @dataclass(frozen=True)
@@ -89,26 +90,28 @@ NO_CLAMP: tuple[Param, ...] = (-math.inf, math.inf)
 def choose_product(
     layer: Layer, dense: Variant, sparse: Sequence[Variant], is_expected: bool, view: View
 ) -> ProductKernel:
-    """The fastest of the variants; dense wins ties.
+    """The fastest of the variants on one thread; dense wins ties.
+
+    Kernels round differently: measured on any number of threads, answers would depend on it.
 
     `sparse` in order of preference, the first one being the cost model's choice. `is_expected`: the
     model expects it to win.
     """
     if not sparse:
-        return dense.make(layer.size)
+        return dense.make(layer.size, view.threads)
     variants = (dense, *sparse)
     seconds = view.time(
         f"{layer.key} {'|'.join(v.name for v in variants)}",
         lambda: [_trial(layer, variant, view) for variant in variants],
     )
     if seconds is None:
-        return (sparse[0] if is_expected else dense).make(layer.size)
+        return (sparse[0] if is_expected else dense).make(layer.size, view.threads)
     best = min(range(1, len(variants)), key=lambda i: seconds[i])
     gain = seconds[0] / seconds[best]
     if gain > DENSE_BIAS:
-        return replace(variants[best].make(layer.size), gain=gain)
+        return replace(variants[best].make(layer.size, view.threads), gain=gain)
     advisory = f"ran dense: {layer.sparsity:.0%} zeros, the sparse kernel would run at {gain:.2f}x"
-    return replace(dense.make(layer.size), advisories=(advisory,))
+    return replace(dense.make(layer.size, view.threads), advisories=(advisory,))
 
 
 def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
@@ -119,7 +122,7 @@ def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
 
 
 def _trial(layer: Layer, variant: Variant, view: View) -> Trial:
-    product = variant.make(layer.trial_size)
+    product = variant.make(layer.trial_size, 1)
     if product.in_rows:
         x, y = (matrix.features * layer.trial_size for matrix in (layer.x, layer.y))
         return Trial(product.kernel, 4, (*product.head, *NO_CLAMP), product.packed, 4 * x, 4 * y)

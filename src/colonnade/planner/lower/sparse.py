@@ -24,7 +24,7 @@ from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks, choose_pack
 ConvShape = tuple[int, ...]
 
 TRIAL_PANELS = 8
-"""Panels for each thread in a measurement: about a millisecond of a common layer."""
+"""Panels in a measurement: about a millisecond of a common layer."""
 K_BLOCK_SCALES = (1.0, 1.5)
 """Depth blocks to measure, over the cost model's."""
 
@@ -53,7 +53,7 @@ def choose_columns_product(
                 f"sparse-k{k_block}",
                 partial(_columns_kernel, name, make, m, k, k_block, 1.0 - sparsity, view),
             )
-    trial = min(columns, TRIAL_PANELS * view.threads * view.panel)
+    trial = min(columns, TRIAL_PANELS * view.panel)
     layer = Layer(
         f"product m{m} k{k} n{trial} {_bucket(sparsity)}",
         columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
@@ -71,10 +71,11 @@ def _columns_kernel(
     density: float,
     view: View,
     columns: int,
+    threads: int,
 ) -> ProductKernel:
     row, kernel, _ = _core.choose_sparse(view.isa, False)
     panels = -(-columns // view.panel)
-    blocks = choose_blocks(panels, -(-m // SPARSE_ROW_BLOCK), view.threads, tiles_min=1)
+    blocks = choose_blocks(panels, -(-m // SPARSE_ROW_BLOCK), threads, tiles_min=1)
     packed = Const(
         (name, "sparse", row, k_block),
         lambda: _core.pack_sparse(row, make(), 1, m, k, k_block),
@@ -104,7 +105,7 @@ def choose_conv_product(
                 partial(_conv_kernel, name, weights, shape, block, 1.0 - sparsity, view),
             )
     pixels = out_h * out_w
-    trial = min(batch, max(1, TRIAL_PANELS * view.threads * view.panel // pixels))
+    trial = min(batch, max(1, TRIAL_PANELS * view.panel // pixels))
     layer = Layer(
         f"conv {'x'.join(map(str, shape[1:]))} n{trial} {_bucket(sparsity)}",
         batch, trial, Matrix(channels, in_h * in_w), Matrix(out_channels, pixels), sparsity,
@@ -121,12 +122,13 @@ def _conv_kernel(
     density: float,
     view: View,
     batch: int,
+    threads: int,
 ) -> ProductKernel:
     _, channels, _, _, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
     group, taps = shape[-1], kernel_h * kernel_w
     row, kernel, _ = _core.choose_sparse(view.isa, True)
     tiles = group * -(-(out_channels // group) // SPARSE_ROW_BLOCK)
-    blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
+    blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, threads)
     depth = channels // group * taps
     packed = Const(
         (name, "sparse_conv", row, block_channels),
