@@ -47,9 +47,11 @@ Plan make_plan() {
   plan.scratch_bytes = 64;
   plan.buffers = {
       {Space::input, 0, 0, kBytes}, {Space::arena, 0, 0, kBytes}, {Space::output, 0, 0, kBytes}};
-  const Prepared prepared{nullptr, kUnits, 0, 64};
-  plan.steps.push_back({Split::units, 0, {{&kDouble, "double", {0, 1}, prepared}}});
-  plan.steps.push_back({Split::units, 0, {{&kReverse, "reverse", {1, 2}, prepared}}});
+  Prepared prepared;
+  prepared.units = kUnits;
+  prepared.scratch_bytes = 64;
+  plan.steps.push_back({Split::units, 0, {{&kDouble, "double", {0, 1}, prepared}}, {}});
+  plan.steps.push_back({Split::units, 0, {{&kReverse, "reverse", {1, 2}, prepared}}, {}});
   return plan;
 }
 

@@ -55,8 +55,9 @@ void set_conv_uses(const ConvShape& s, int64_t lanes, const Epilogue& epilogue,
   prepared.uses = {read_reach(s.channels * lanes), {}, {}, read_same(s.out_channels * lanes), y};
   add_extra_uses(epilogue, prepared.uses);
   const int64_t span_h = (s.kernel_h - 1) * s.dilation_h + 1;
-  prepared.reach = {lanes,   s.batch * s.out_h * s.out_w, s.in_h,     s.in_w, s.out_h,
-                    s.out_w, s.stride_h,                  span_h,     s.pad_top};
+  prepared.reach = {
+      lanes,    s.batch * s.out_h * s.out_w, s.in_h, s.in_w, s.out_h, s.out_w, s.stride_h, span_h,
+      s.pad_top};
 }
 
 }  // namespace colonnade::exec
