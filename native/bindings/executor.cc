@@ -76,6 +76,14 @@ class BoundExecutor {
   }
   int64_t num_allocations() const { return executor_->num_allocations(); }
 
+  std::vector<int64_t> step_items() const {
+    std::vector<int64_t> items;
+    for (size_t i = 0; i < executor_->plan().steps.size(); ++i) {
+      items.push_back(executor_->num_items(i));
+    }
+    return items;
+  }
+
  private:
   runtime::ThreadRange range_from(int first, int count) const {
     if (first == 0 && count == 0) return pool_->all();
@@ -135,7 +143,9 @@ void bind_executor(nb::module_& m) {
            nb::arg("first") = 0, nb::arg("count") = 0)
       .def_prop_ro("arena_bytes", &BoundExecutor::arena_bytes)
       .def_prop_ro("scratch_bytes", &BoundExecutor::scratch_bytes)
-      .def_prop_ro("num_allocations", &BoundExecutor::num_allocations);
+      .def_prop_ro("num_allocations", &BoundExecutor::num_allocations)
+      .def_prop_ro("step_items", &BoundExecutor::step_items,
+                   "Work items that each step deals to the threads, in order.");
 }
 
 }  // namespace colonnade::bindings

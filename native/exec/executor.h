@@ -43,6 +43,9 @@ class Executor {
   // Arenas made so far: constant once every range has run once.
   int64_t num_allocations() const { return num_allocations_.load(); }
 
+  // What a step deals out to the threads.
+  int64_t num_items(size_t step_idx) const;
+
  private:
   struct State;
   struct Job;
@@ -51,7 +54,6 @@ class Executor {
   void give_back(runtime::ThreadRange range, std::unique_ptr<State> state);
   static void run_thread(void* job, int thread_idx, int num_threads);
   int64_t thread_bytes() const;
-  int64_t num_items(size_t step_idx) const;
   void run_step(Job& job, size_t step_idx, int64_t items, int thread_idx, int num_threads);
   void run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end);
   void run_segment(Job& job, size_t step_idx, int thread_idx, int64_t number);

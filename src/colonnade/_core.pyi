@@ -75,6 +75,9 @@ class Executor:
     def scratch_bytes(self) -> int: ...
     @property
     def num_allocations(self) -> int: ...
+    @property
+    def step_items(self) -> list[int]:
+        """Work items that each step deals to the threads, in order."""
 
 def op_names() -> list[str]:
     """Names of the adapters a Plan may call."""
