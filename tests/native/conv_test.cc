@@ -5,69 +5,16 @@
 #include <cstdio>
 
 #include "check.h"
-#include "conv_reference.h"
-#include "dense.h"
+#include "conv_case.h"
 #include "kernels/depthwise/depthwise.h"
 
 using namespace colonnade;
 using kernels::ConvShape;
+using test::Case;
+using test::finish_conv;
+using test::for_each_geometry;
 
 namespace {
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Everything one case needs; `variant` says which optional operands it has.
-struct Case {
-  ConvShape shape;
-  int64_t lanes;
-  kernels::ConvParams params = {};
-  test::Buffer weights, bias, x, residual;
-  Case(const ConvShape& s, int64_t panel_lanes, int variant, test::Random& random)
-      : shape(s),
-        lanes(panel_lanes),
-        weights(test::weight_count(s), random),
-        bias(s.out_channels, random),
-        x(test::random_panels(s.channels, test::in_columns(s), (s.channels + 1) * lanes, lanes,
-                              random)),
-        residual(test::random_panels(s.out_channels, test::out_columns(s),
-                                     (s.out_channels + 2) * lanes, lanes, random)) {
-    params.shape = s;
-    params.x = x.data();
-    params.bias = variant & 1 ? bias.data() : nullptr;
-    params.residual = variant & 2 ? residual.data() : nullptr;
-    params.x_panel_stride = (s.channels + 1) * lanes;
-    params.y_panel_stride = params.residual_panel_stride = (s.out_channels + 2) * lanes;
-    params.lo = variant & 4 ? -0.25f : -kInfinity;
-    params.hi = variant & 4 ? 0.5f : kInfinity;
-  }
-  int64_t panels() const { return test::panels_of(test::out_columns(shape), lanes); }
-  test::Buffer make_output() const { return test::Buffer(panels() * params.y_panel_stride); }
-  float input(int64_t channel, int64_t column) const {
-    return x[test::panel_index(channel, column, params.x_panel_stride, lanes)];
-  }
-  bool same(const test::Buffer& a, const test::Buffer& b) const {
-    return test::same_columns(a, b, shape.out_channels, test::out_columns(shape),
-                              params.y_panel_stride, lanes);
-  }
-};
-
-bool is_right(const Case& c, const test::Buffer& y, bool is_transposed) {
-  const ConvShape& s = c.shape;
-  const auto input = [&](int64_t channel, int64_t column) { return c.input(channel, column); };
-  const int64_t terms = s.channels / s.group * s.kernel_h * s.kernel_w;
-  for (int64_t out = 0; out < s.out_channels; ++out) {
-    for (int64_t l = 0; l < test::out_columns(s); ++l) {
-      const test::Position at{l / (s.out_h * s.out_w), l / s.out_w % s.out_h, l % s.out_w};
-      test::Sum sum = is_transposed ? test::convolve_transposed(s, c.weights.data(), input, out, at)
-                                    : test::convolve(s, c.weights.data(), input, out, at);
-      const int64_t index = test::panel_index(out, l, c.params.y_panel_stride, c.lanes);
-      if (c.params.bias != nullptr) sum.add(c.bias[out]);
-      if (c.params.residual != nullptr) sum.add(c.residual[index]);
-      if (!sum.accepts(y[index], terms, c.params.lo, c.params.hi)) return false;
-    }
-  }
-  return true;
-}
 
 struct Kernel {
   const kernels::ConvRow& row;
@@ -146,53 +93,10 @@ void check_conv(const Kernel& kernel, const ConvShape& s, int variant) {
   check_epilogue(kernel, c, y, tiles, scratch.data());
 }
 
-int64_t conv_extent(int64_t in, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
-  return (in + pad - (kernel - 1) * dilation - 1) / stride + 1;
-}
-
-// Fills out_h and out_w; false where nothing comes out. `pad_end` is the bottom and right padding.
-bool finish_conv(ConvShape& s, int64_t pad_end) {
-  const int64_t room_h = s.in_h + s.pad_top + pad_end - (s.kernel_h - 1) * s.dilation_h;
-  const int64_t room_w = s.in_w + s.pad_left + pad_end - (s.kernel_w - 1) * s.dilation_w;
-  if (room_h < 1 || room_w < 1) return false;
-  s.out_h = conv_extent(s.in_h, s.kernel_h, s.stride_h, s.dilation_h, s.pad_top + pad_end);
-  s.out_w = conv_extent(s.in_w, s.kernel_w, s.stride_w, s.dilation_w, s.pad_left + pad_end);
-  return true;
-}
-
 bool finish_transposed(ConvShape& s, int64_t pad_end) {
   s.out_h = (s.in_h - 1) * s.stride_h + (s.kernel_h - 1) * s.dilation_h + 1 - s.pad_top - pad_end;
   s.out_w = (s.in_w - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1 - s.pad_left - pad_end;
   return s.out_h >= 1 && s.out_w >= 1;
-}
-
-// Images, kernels and strides that cut panels at every awkward place.
-template <typename Fn>
-void for_each_geometry(const Fn& fn) {
-  struct Image {
-    int64_t batch, h, w;
-  };
-  struct Filter {
-    int64_t h, w, stride_h, stride_w, dilation_h, dilation_w, top, left, end;
-  };
-  const Image images[] = {{1, 1, 1},  {1, 7, 7},  {3, 7, 7},   {2, 5, 9},  {1, 1, 130},
-                          {1, 9, 64}, {2, 8, 16}, {1, 14, 14}, {5, 3, 3},  {1, 4, 67},
-                          {1, 33, 2}, {1, 6, 65}, {1, 13, 31}, {130, 1, 1}};
-  const Filter filters[] = {
-      {1, 1, 1, 1, 1, 1, 0, 0, 0}, {3, 3, 1, 1, 1, 1, 1, 1, 1}, {3, 3, 2, 2, 1, 1, 1, 1, 1},
-      {1, 1, 2, 2, 1, 1, 0, 0, 0}, {5, 5, 1, 1, 1, 1, 2, 2, 2}, {3, 3, 1, 1, 2, 2, 2, 2, 2},
-      {1, 3, 1, 1, 1, 1, 0, 1, 1}, {3, 1, 2, 1, 1, 1, 1, 0, 1}, {7, 7, 2, 2, 1, 1, 3, 3, 3},
-      {2, 2, 3, 3, 1, 1, 0, 0, 0}, {3, 3, 2, 2, 1, 1, 0, 0, 1}, {3, 2, 1, 3, 1, 2, 2, 0, 1},
-      {5, 5, 2, 2, 1, 1, 2, 2, 2}, {3, 3, 1, 1, 1, 1, 4, 5, 4}, {5, 3, 4, 1, 1, 1, 0, 2, 0},
-      {4, 4, 2, 2, 1, 1, 1, 1, 1}, {3, 3, 1, 2, 1, 1, 1, 1, 1}, {3, 3, 2, 1, 1, 1, 1, 1, 1}};
-  for (const Image& image : images) {
-    for (const Filter& f : filters) {
-      ConvShape s = {
-          image.batch, 1,          image.h,      image.w,      1,     0,      0, f.h, f.w,
-          f.stride_h,  f.stride_w, f.dilation_h, f.dilation_w, f.top, f.left, 1};
-      fn(s, f.end);
-    }
-  }
 }
 
 void check_all_convs(const Kernel& kernel) {

@@ -264,7 +264,8 @@ std::vector<std::byte> pack_sparse_weights(const float* w, const SparseGeometry&
 
 void unpack_sparse_weights(const std::byte* packed, const SparseGeometry& g, int32_t tile_rows,
                            int32_t panel_lanes, float* w) {
-  std::fill(w, w + g.groups * g.m * g.k, 0.0f);
+  // In double the parts of a split weight add up exactly, in any order.
+  std::vector<double> sums(static_cast<size_t>(g.groups * g.m * g.k), 0.0);
   const auto begin_of = [&](int64_t part) {
     int64_t begin = 0;
     std::memcpy(&begin, packed + static_cast<size_t>(part) * sizeof begin, sizeof begin);
@@ -272,7 +273,7 @@ void unpack_sparse_weights(const std::byte* packed, const SparseGeometry& g, int
   };
   const std::span<const std::byte> bytes(packed, begin_of(g.parts()));
   for_each_part(g, [&](int64_t part, int64_t group, int64_t t, int64_t block) {
-    float* to = w + (group * g.m + block * kSparseRowBlock) * g.k + t * g.k_block;
+    double* to = sums.data() + (group * g.m + block * kSparseRowBlock) * g.k + t * g.k_block;
     walk_part(
         {bytes, begin_of(part), begin_of(part + 1)}, static_cast<size_t>(tile_rows),
         [](uint16_t) {},
@@ -280,6 +281,7 @@ void unpack_sparse_weights(const std::byte* packed, const SparseGeometry& g, int
           to[row * g.k + offset / (panel_lanes * 4)] += weight;
         });
   });
+  std::transform(sums.begin(), sums.end(), w, [](double sum) { return static_cast<float>(sum); });
 }
 
 const char* verify_sparse_weights(std::span<const std::byte> packed, const SparseGeometry& g,
