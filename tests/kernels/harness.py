@@ -44,16 +44,25 @@ def run_call(
     isa: str,
     order: Sequence[int] | None = None,
     threads: int = 1,
+    constants: Sequence[int] = (),
 ) -> tuple[int, int, int, int, str]:
     """Fill `outputs` in place and return the run's status.
 
     Operands are inputs then outputs, or `order`: positions in that list, operand by operand.
+    `constants`: positions of inputs that are constants of the plan.
     """
     buffers: list[Buffer] = []
     numbers: list[int] = []
-    given: dict[Space, list[np.ndarray]] = {Space.INPUT: [], Space.OUTPUT: []}
-    for space, arrays in ((Space.INPUT, inputs), (Space.OUTPUT, outputs)):
-        for array in arrays:
+    given: dict[Space, list[np.ndarray]] = {
+        Space.INPUT: [],
+        Space.OUTPUT: [],
+        Space.CONSTANT: [],
+    }
+    for is_output, arrays in ((False, inputs), (True, outputs)):
+        for i, array in enumerate(arrays):
+            space = Space.OUTPUT if is_output else Space.INPUT
+            if not is_output and i in constants:
+                space = Space.CONSTANT
             if array is None:
                 numbers.append(-1)
                 continue
@@ -63,10 +72,11 @@ def run_call(
     operands = tuple(numbers if order is None else [numbers[i] for i in order])
     call = Call(kernel, operands, params, "test")
     plan = Plan(
-        tuple(buffers), (), len(given[Space.INPUT]), len(given[Space.OUTPUT]), 0,
-        Seq((ParallelFor((call,), Split.UNITS),)), isa,
+        tuple(buffers), tuple(given[Space.CONSTANT]), len(given[Space.INPUT]),
+        len(given[Space.OUTPUT]), 0, Seq((ParallelFor((call,), Split.UNITS),)), isa,
     )  # fmt: skip
-    executor = _core.Executor(_core.Runtime(threads), encode_plan(plan), [], isa)
+    packed = given[Space.CONSTANT]
+    executor = _core.Executor(_core.Runtime(threads), encode_plan(plan), packed, isa)
     return executor.run(given[Space.INPUT], given[Space.OUTPUT])
 
 
