@@ -6,6 +6,8 @@ import numpy as np
 
 BLOCK = 4
 """Weights of a block, and of a group of N:M."""
+FILLED_MIN = 0.8
+"""Nonzeros that groups of N:M have on average, as a share of N."""
 
 
 def find_structure(weights: np.ndarray) -> str:
@@ -25,8 +27,11 @@ def find_structure(weights: np.ndarray) -> str:
     groups = mask.reshape(rows, columns // BLOCK, BLOCK)
     if _is_whole(groups, 2):
         return f"1x{BLOCK} blocks"
-    most = int(groups.sum(axis=2, dtype=np.int8).max())
-    return f"{most}:{BLOCK}" if most <= BLOCK // 2 else "unstructured"
+    counts = groups.sum(axis=2, dtype=np.int8)
+    most = int(counts.max())
+    # Few nonzeros in all keep within any pattern: most groups must have as many as they may.
+    is_pattern = most <= BLOCK // 2 and counts.mean() > FILLED_MIN * most
+    return f"{most}:{BLOCK}" if is_pattern else "unstructured"
 
 
 def _is_whole(groups: np.ndarray, axis: int) -> bool:

@@ -37,3 +37,9 @@ def test_one_weight_more_breaks_a_structure() -> None:
 def test_no_zeros_are_dense_and_odd_sizes_have_no_groups() -> None:
     assert find_structure(np.ones((4, 4), np.float32)) == "dense"
     assert find_structure(np.eye(7, dtype=np.float32)) == "unstructured"
+
+
+def test_few_nonzeros_are_no_pattern() -> None:
+    weights = np.zeros((16, 24), np.float32)
+    weights[3, ::8] = 1
+    assert find_structure(weights) == "unstructured"
