@@ -23,6 +23,7 @@ from golden import (
     elementwise,
     norms,
     products,
+    quantized,
     recurrent,
 )
 from golden.builder import Case, build_graph, build_model, make_feeds
@@ -37,6 +38,7 @@ CASES: tuple[Case, ...] = (
     *elementwise.CASES,
     *norms.CASES,
     *products.CASES,
+    *quantized.CASES,
     *recurrent.CASES,
 )
 ROUNDINGS = 64

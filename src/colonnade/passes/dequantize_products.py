@@ -1,0 +1,85 @@
+"""QLinear, QConv and QMatMul in float32, until a kernel for 8 bits takes them.
+
+This is the last of the quantization passes. A product that an 8-bit kernel is chosen for must be
+left out here: `runs_in_float32` is the place to say so.
+
+Operands become the integers as floats, x - x_zero and w - w_zero; scales and bias are applied to
+the product. Sums of integers are exact in float32 below 2^24, in any order, so that the result is
+that of integer arithmetic for all but very long or very large sums. A weight that is its zero
+point becomes 0, so that sparse kernels see the zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from colonnade.ir import DType, Graph, Node, Patch
+from colonnade.passes.construction import OPSET, Construction
+from colonnade.passes.quantization import bias_of, is_product, output_of
+
+
+def dequantize_products(graph: Graph) -> Iterator[Patch]:
+    """One patch for each product that no 8-bit kernel takes."""
+    for node in graph.nodes:
+        if is_product(node) and runs_in_float32(graph, node):
+            yield _in_float32(graph, node)
+
+
+def runs_in_float32(graph: Graph, node: Node) -> bool:
+    """True while there is no kernel on 8-bit integers: for every product."""
+    del graph, node
+    return True
+
+
+def _in_float32(graph: Graph, node: Node) -> Patch:
+    made = Construction(graph, node, "float32")
+    a, b, a_scale, a_zero, b_scale, b_zero = node.inputs[:6]
+    left = _centred(made, graph, a, a_zero)
+    is_weighted = node.op != "QMatMul"
+    right = _weights(made, graph, node) if is_weighted else _centred(made, graph, b, b_zero)
+    op = "Conv" if node.op == "QConv" else "MatMul"
+    shape = made.shape(node.outputs[0])
+    product = f"{node.outputs[0]}/float32/{op}"
+    made.declare(product, DType.FLOAT32, shape)
+    made.add(Node(op, (left, right), (product,), node.attrs, node.name, "", OPSET))
+    factor = made.arithmetic("Mul", a_scale, b_scale)
+    bias = bias_of(node)
+    if node.op == "QConv":
+        factor, bias = (_by_channel(made, value, len(shape)) for value in (factor, bias))
+    output = output_of(node)
+    last = node.outputs[0] if output is None else ""
+    result = made.arithmetic("Mul", product, factor, output="" if bias else last)
+    if bias:
+        result = made.arithmetic("Add", result, bias, output=last)
+    if output is not None:
+        made.call(
+            "QuantizeLinear", (result, *output), shape, output=node.outputs[0],
+            dtype=graph.dtype(node.outputs[0]),
+        )  # fmt: skip
+    return made.patch()
+
+
+def _centred(made: Construction, graph: Graph, value: str, zero: str) -> str:
+    """x - zero as float32."""
+    array, shift = graph.constants.get(value), graph.constants.get(zero)
+    if array is not None and shift is not None:
+        return made.constant(array.astype(np.float32) - shift.astype(np.float32))
+    inputs = (value, made.number(1.0), zero)
+    return made.call("DequantizeLinear", inputs, made.shape(value), dtype=DType.FLOAT32)
+
+
+def _weights(made: Construction, graph: Graph, node: Node) -> str:
+    """w - w_zero as float32, as Conv or MatMul reads it."""
+    w, zero = graph.constants[node.inputs[1]], graph.constants[node.inputs[5]]
+    by_row = zero.reshape((-1,) + (1,) * (w.ndim - 1)) if zero.ndim else zero
+    array = w.astype(np.float32) - by_row.astype(np.float32)
+    return made.constant(np.ascontiguousarray(array.T) if node.op == "QLinear" else array)
+
+
+def _by_channel(made: Construction, value: str, rank: int) -> str:
+    """One value for each channel, against axis 1; a scalar and an absent value as they are."""
+    if not value or made.shape(value) == ():
+        return value
+    return made.reshape(value, (*made.shape(value), *(1,) * (rank - 2)))
