@@ -387,7 +387,12 @@ MS = "com.microsoft."
 
 
 def _operator(
-    name: str, text: str, *, fuses: bool = True, contrib: bool = False, **constants: np.ndarray | float
+    name: str,
+    text: str,
+    *,
+    fuses: bool = True,
+    contrib: bool = False,
+    **constants: np.ndarray | float,
 ) -> Case:
     return _case(
         adopt_quantized_products, name, text, fuses=fuses, has_reference=not contrib, **constants

@@ -59,9 +59,7 @@ def test_quantize(isa: str, space: tuple[int, int, int], dtype: object, has_zero
     x = some_floats(by_element.size, by_element, 4).reshape(space)
     y = np.zeros(space, dtype)  # type: ignore[call-overload]
     given = zero if has_zero else None
-    status = run_call(
-        "quantize", [x, scale, given], [y], (code(dtype), *space), isa, threads=2
-    )
+    status = run_call("quantize", [x, scale, given], [y], (code(dtype), *space), isa, threads=2)
     assert status[0] == 0
     wanted = expected("QuantizeLinear", x, scale, zero if has_zero else np.zeros_like(zero))
     np.testing.assert_array_equal(y, wanted)
@@ -79,9 +77,7 @@ def test_dequantize(isa: str, space: tuple[int, int, int], dtype: object, has_ze
     x.reshape(-1)[:2] = [limits.min, limits.max][: x.size]
     y = np.full(space, np.nan, np.float32)
     given = zero if has_zero else None
-    status = run_call(
-        "dequantize", [x, scale, given], [y], (code(dtype), *space), isa, threads=2
-    )
+    status = run_call("dequantize", [x, scale, given], [y], (code(dtype), *space), isa, threads=2)
     assert status[0] == 0
     wanted = expected("DequantizeLinear", x, scale, given)
     np.testing.assert_array_equal(y.view(np.int32), wanted.view(np.int32))

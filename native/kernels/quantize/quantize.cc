@@ -2,11 +2,11 @@
 
 namespace colonnade {
 
-#define QUANTIZE_ROW(name, space, isa)                                             \
-  namespace space {                                                                \
-  void name##_quantize(const kernels::QuantizeRun&, DType type);                   \
-  void name##_dequantize(const kernels::QuantizeRun&, DType type);                 \
-  void name##_range(const float* x, int64_t count, float& low, float& high);       \
+#define QUANTIZE_ROW(name, space, isa)                                       \
+  namespace space {                                                          \
+  void name##_quantize(const kernels::QuantizeRun&, DType type);             \
+  void name##_dequantize(const kernels::QuantizeRun&, DType type);           \
+  void name##_range(const float* x, int64_t count, float& low, float& high); \
   }
 #include "kernels/quantize/kernels.inc"
 #undef QUANTIZE_ROW

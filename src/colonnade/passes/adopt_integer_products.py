@@ -17,7 +17,6 @@ import numpy as np
 from colonnade.ir import DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import Construction
 from colonnade.passes.quantization import (
-    EIGHT_BITS,
     add_weighted_product,
     as_scalar,
     make_product,
@@ -149,14 +148,18 @@ def _two_activations(graph: Graph, mul: Node, chain: _Chain) -> Patch | None:
     right = scales.right
     scale = as_scalar(made, right) if isinstance(right, str) else made.constant(right.reshape(()))
     a, b = product.inputs[:2]
-    inputs = (a, b, *_left(made, graph, product, scales)[1:], scale, _zero_value(made, graph, product, 1))
+    inputs = (
+        a,
+        b,
+        *_left(made, graph, product, scales)[1:],
+        scale,
+        _zero_value(made, graph, product, 1),
+    )
     made.add(make_product(mul, "QMatMul", inputs))
     return made.patch(also=(product, *chain.between))
 
 
-def _left(
-    made: Construction, graph: Graph, product: Node, scales: _Scales
-) -> tuple[str, str, str]:
+def _left(made: Construction, graph: Graph, product: Node, scales: _Scales) -> tuple[str, str, str]:
     """Value, scale and zero point of the left operand."""
     scale = as_scalar(made, scales.left) if scales.left else made.number(1.0)
     return product.inputs[0], scale, _zero_value(made, graph, product, 0)
@@ -178,9 +181,7 @@ def _is_scalar(graph: Graph, value: str) -> bool:
     return not value or (is_static(shape) and all(dim == 1 for dim in shape))
 
 
-def _split_factor(
-    graph: Graph, factor: str, rank: int, axis: int, features: int
-) -> _Scales | None:
+def _split_factor(graph: Graph, factor: str, rank: int, axis: int, features: int) -> _Scales | None:
     """The scale of the sums: of x, one value or 1, and constants of the weights."""
     array = graph.constants.get(factor)
     if array is not None:
@@ -213,9 +214,7 @@ def _split_scalar(graph: Graph, factor: str) -> _Scales:
     return _Scales(factor, np.ones((), np.float32))
 
 
-def _by_feature(
-    array: np.ndarray, rank: int, axis: int, features: int
-) -> np.ndarray | None:
+def _by_feature(array: np.ndarray, rank: int, axis: int, features: int) -> np.ndarray | None:
     """[] or [features] of a constant that broadcasts along `axis` only."""
     if array.size == 1:
         return array.reshape(())

@@ -118,7 +118,7 @@ def _matmul(
     if b.axis is not None or bias is not None or rank < 2:
         return None
     made = Construction(graph, node, "quantized")
-    inputs = (a.value, b.value)
+    inputs: tuple[str, ...] = (a.value, b.value)
     for side in (a, b) if y is None else (a, b, y):
         inputs = (*inputs, *add_operand(made, side, graph.dtype(side.value)))
     made.add(make_product(node, "QMatMul", inputs))
@@ -148,9 +148,7 @@ def _read(
     graph: Graph, node: Node, value: int, scale: int, zero: int, axis: int = 0
 ) -> Quantized | None:
     """Inputs of the node by number; `axis` is that of one scale a feature."""
-    return read_quantized(
-        graph, node.inputs[value], node.inputs[scale], _operand(node, zero), axis
-    )
+    return read_quantized(graph, node.inputs[value], node.inputs[scale], _operand(node, zero), axis)
 
 
 def _read_output(graph: Graph, node: Node, scale: int, zero: int) -> Quantized | None:
@@ -173,7 +171,7 @@ def _integer_bias(
     if steps.size != 1 and (steps.size, steps.shape[-1]) != (features, features):
         return "not one a feature"
     factor = (scale.reshape(()) * weights.scale).astype(np.float64)
-    return np.broadcast_to(steps.reshape(-1), (features,)) * factor
+    return np.asarray(np.broadcast_to(steps.reshape(-1), (features,)) * factor)
 
 
 def _float_bias(graph: Graph, value: str) -> np.ndarray | str | None:

@@ -74,9 +74,7 @@ def _gemm(graph: Graph, node: Node) -> Patch | None:
     return _weighted(graph, node, weights, bias)
 
 
-def _weighted(
-    graph: Graph, node: Node, weights: Weights, bias: np.ndarray | None
-) -> Patch | None:
+def _weighted(graph: Graph, node: Node, weights: Weights, bias: np.ndarray | None) -> Patch | None:
     source = _activation(graph, node.inputs[0])
     if source is None:
         return None

@@ -28,7 +28,9 @@ def move_dequantize(graph: Graph) -> Iterator[Patch]:
             continue
         if node.op == "Concat":
             source = _common_source(graph, node)
-            inputs = tuple(graph.producer[value].inputs[0] for value in node.inputs) if source else ()
+            inputs = (
+                tuple(graph.producer[value].inputs[0] for value in node.inputs) if source else ()
+            )
         elif node.op in _MOVES:
             source = find_dequantized(graph, node.inputs[0])
             inputs = (source.value, *node.inputs[1:]) if source else ()
@@ -39,9 +41,7 @@ def move_dequantize(graph: Graph) -> Iterator[Patch]:
             yield patch
 
 
-def _moved(
-    graph: Graph, node: Node, source: Quantized, inputs: tuple[str, ...]
-) -> Patch | None:
+def _moved(graph: Graph, node: Node, source: Quantized, inputs: tuple[str, ...]) -> Patch | None:
     axis = _moved_axis(graph, node, source)
     if axis == "lost" or not _pays(graph, node, source):
         return None

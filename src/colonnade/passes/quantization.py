@@ -171,7 +171,6 @@ def is_product(node: Node | None) -> bool:
     return node is not None and node.domain == "colonnade" and node.op in PRODUCTS
 
 
-
 def bias_of(node: Node) -> str:
     """The bias of a product; empty when it has none."""
     if node.op == "QMatMul" or len(node.inputs) < 7:

@@ -65,9 +65,7 @@ def test_qconv_of_one_axis_with_output_and_without_bias() -> None:
     x, w, scale = int8(1, 3, 9), int8(4, 3, 3), np.array(0.125, np.float32)
     x_zero, w_zero = np.array(5, np.int8), np.array(-2, np.int8)
     wanted = run("QLinearConv", (x, X_SCALE, x_zero, w, scale, w_zero, Y_SCALE, Y_ZERO))
-    got = run(
-        "QConv", (x, w, X_SCALE, x_zero, scale, w_zero, None, Y_SCALE, Y_ZERO), "colonnade"
-    )
+    got = run("QConv", (x, w, X_SCALE, x_zero, scale, w_zero, None, Y_SCALE, Y_ZERO), "colonnade")
     np.testing.assert_array_equal(got, wanted)
 
 
