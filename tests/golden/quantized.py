@@ -22,20 +22,22 @@ from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
 from colonnade.passes.runner import Pass
+from colonnade.passes.widen_max_pool import widen_max_pool
 from golden.builder import Case, Constants, ints, weights
-
-RNG = np.random.default_rng(29)
 
 
 def int8(*shape: int) -> np.ndarray:
-    return RNG.integers(-128, 128, shape).astype(np.int8)
+    """Random numbers, the same for the same shape."""
+    return np.random.default_rng([29, *shape]).integers(-128, 128, shape).astype(np.int8)
 
 
 def uint8(*shape: int) -> np.ndarray:
-    return RNG.integers(0, 256, shape).astype(np.uint8)
+    """Random numbers, the same for the same shape."""
+    return np.random.default_rng([31, *shape]).integers(0, 256, shape).astype(np.uint8)
 
 
 def powers(count: int) -> np.ndarray:
+    """Scales."""
     return np.float32(2) ** -np.arange(4, 4 + count, dtype=np.float32)
 
 
@@ -227,8 +229,11 @@ MOVED_DOWN = (
     _down("not_scales_by_row_reshaped",
           f"{MATRIX} {{ {X} w = DequantizeLinear <axis = 0> (wq, ws4)  t = Reshape(w, s)"
           " y = MatMul(d, t) }", fuses=False, wq=int8(4, 10), ws4=powers(4), s=ints(8, 5)),
-    _down("not_behind_max_pool",
-          f"{IMAGE} {{ {X} p = MaxPool <kernel_shape = [2,2]> (d)"
+    _down("max_pool",
+          f"{IMAGE} {{ {X} p = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (d)"
+          " w = DequantizeLinear(wq, ws)  y = Conv(p, w) }", wq=int8(6, 4, 3, 3)),
+    _down("not_max_pool_with_indices",
+          "(float[2,4,7,6] x) => (float y, int64 i) {" f"{X} p, i = MaxPool <kernel_shape = [2,2]> (d)"
           " w = DequantizeLinear(wq, ws)  y = Conv(p, w) }", fuses=False, wq=int8(6, 4, 3, 3)),
 )  # fmt: skip
 
@@ -472,7 +477,22 @@ QLINEAR = (
              fuses=False),
 )  # fmt: skip
 
+POOLS = (
+    _case(widen_max_pool, "uint8", "(uint8[2,4,7,6] x) => (uint8 y) {"
+          " y = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (x) }",
+          feeds={"x": uint8(2, 4, 7, 6)}),
+    _case(widen_max_pool, "int8_window_of_padding", "(int8[1,2,5] x) => (int8 y) {"
+          " y = MaxPool <kernel_shape = [2], pads = [1,1], strides = [3]> (x) }",
+          feeds={"x": int8(1, 2, 5)}),
+    _case(widen_max_pool, "not_float",
+          "(float[2,4,7,6] x) => (float y) { y = MaxPool <kernel_shape = [2,2]> (x) }", fuses=False),
+    _case(widen_max_pool, "not_with_indices",
+          "(uint8[2,4,7,6] x) => (uint8 y, int64 i) { y, i = MaxPool <kernel_shape = [2,2]> (x) }",
+          fuses=False, feeds={"x": uint8(2, 4, 7, 6)}),
+)  # fmt: skip
+
 CASES = (
     *FOLDED, *BIASES, *OUTPUTS, *MOVED_DOWN, *AGAIN, *CLIPS, *MOVED_UP, *DEQUANTIZED, *IN_FLOAT,
-    *INTEGER, *OPERATORS, *QLINEAR,
+    *INTEGER,
+    *POOLS, *OPERATORS, *QLINEAR,
 )  # fmt: skip

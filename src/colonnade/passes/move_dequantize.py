@@ -1,8 +1,8 @@
 """DequantizeLinear moves behind operators that only move data.
 
 So a product, or the next QuantizeLinear, sees integers. Exact: every element is dequantized as
-before, only later. Quantized weights are transposed as integers, and embedding tables stay in 8
-bits. MaxPool is not among the moves: no kernel takes it in 8 bits.
+before, only later; MaxPool takes the same elements, because DequantizeLinear is monotonic. Quantized
+weights are transposed as integers, and embedding tables stay in 8 bits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def move_dequantize(graph: Graph) -> Iterator[Patch]:
             inputs = (
                 tuple(graph.producer[value].inputs[0] for value in node.inputs) if source else ()
             )
-        elif node.op in _MOVES:
+        elif node.op in _MOVES or _is_max_pool(graph, node):
             source = find_dequantized(graph, node.inputs[0])
             inputs = (source.value, *node.inputs[1:]) if source else ()
         else:
@@ -61,6 +61,15 @@ def _moved(graph: Graph, node: Node, source: Quantized, inputs: tuple[str, ...])
     outputs = tuple(names.get(out, "") for out in node.outputs)
     moved = replace(node, inputs=inputs, outputs=outputs)
     return Patch(remove=(node,), add=(moved, *added), types=types)
+
+
+def _is_max_pool(graph: Graph, node: Node) -> bool:
+    """MaxPool that may read integers (opset 12) of a positive scale, and gives no indices."""
+    if node.op != "MaxPool" or node.version < 12 or any(node.outputs[1:]):
+        return False
+    source = find_dequantized(graph, node.inputs[0])
+    scale = graph.constants.get(source.scale) if source is not None else None
+    return scale is not None and bool((scale > 0).all() and np.isfinite(scale).all())
 
 
 def _common_source(graph: Graph, concat: Node) -> Quantized | None:
@@ -110,7 +119,7 @@ def _feeds_integers(graph: Graph, value: str) -> bool:
             continue
         if reader.op in _PRODUCTS or is_quantize(reader):
             return True
-        is_move = reader.op in (*_MOVES, "Concat")
+        is_move = reader.op in (*_MOVES, "Concat", "MaxPool")
         if is_move and any(_feeds_integers(graph, out) for out in reader.outputs if out):
             return True
     return False

@@ -40,6 +40,7 @@ from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
 from colonnade.passes.split_recurrent import split_recurrent
+from colonnade.passes.widen_max_pool import widen_max_pool
 
 QUANTIZATION_PASSES = (
     expand_qlinear,  # QLinearAdd, ... -> DequantizeLinear, Add, QuantizeLinear
@@ -53,6 +54,7 @@ QUANTIZATION_PASSES = (
     move_quantize,  # in front of moves, up to a product
     fold_output_quantization,  # QuantizeLinear -> the product's output
     fold_dequantized,  # weights of float32 products
+    widen_max_pool,  # of 8 bits -> float32
     dequantize_products,  # what no 8-bit kernel takes -> float32; the last one
 )
 """From every producer's form to QLinear, QConv and QMatMul (reference/quantized_products.py)."""
