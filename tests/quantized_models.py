@@ -112,7 +112,7 @@ def quantize_static(
 
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "quantized.onnx"
-        quantize(_saved(model, folder), out, Reader(), **options)
+        quantize(_prepared(model, folder), out, Reader(), **options)
         return onnx.load(out)
 
 
@@ -126,24 +126,64 @@ def quantize_dynamic(model: onnx.ModelProto, **options: Any) -> onnx.ModelProto:
         return onnx.load(out)
 
 
+def _prepared(model: onnx.ModelProto, folder: str) -> Path:
+    """ONNX Runtime's own preparation: batch normalisation folded, shapes inferred."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    path = Path(folder) / "prepared.onnx"
+    quant_pre_process(_saved(model, folder), path, skip_symbolic_shape=True)
+    return path
+
+
 def _saved(model: onnx.ModelProto, folder: str) -> Path:
     path = Path(folder) / "model.onnx"
     onnx.save(model, path)
     return path
 
 
+_ZERO_INPUT = {
+    "QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8, "QLinearAdd": 7,
+    "QLinearMul": 7, "QLinearSigmoid": 4, "QLinearLeakyRelu": 4, "QLinearSoftmax": 4,
+    "QLinearGlobalAveragePool": 4, "QLinearAveragePool": 4, "QLinearConcat": 1,
+}  # fmt: skip
+"""Number of the zero point of the output, whose type the output has."""
+
+
+def integer_values(model: onnx.ModelProto) -> dict[str, int]:
+    """8-bit values that nodes make, and their element types; constants are left out."""
+    constants = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    fixed = set(constants) | {
+        out for node in model.graph.node if node.op_type == "Constant" for out in node.output
+    }
+    return {
+        node.output[0]: constants.get(node.input[_ZERO_INPUT[node.op_type]], TensorProto.UINT8)
+        for node in model.graph.node
+        if node.op_type in _ZERO_INPUT
+        and (node.op_type != "QuantizeLinear" or node.input[0] not in fixed)
+    }
+
+
 def with_integer_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with every 8-bit value that a node makes as an output too."""
-    makers = {
-        "QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8, "QLinearAdd": 7,
-        "QLinearMul": 7, "QLinearSigmoid": 4, "QLinearLeakyRelu": 4, "QLinearSoftmax": 4,
-        "QLinearGlobalAveragePool": 4, "QLinearAveragePool": 4, "QLinearConcat": 1,
-    }  # fmt: skip
     widened = onnx.ModelProto()
     widened.CopyFrom(model)
-    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type in makers:
-            kind = types.get(node.input[makers[node.op_type]], TensorProto.UINT8)
-            widened.graph.output.append(helper.make_tensor_value_info(node.output[0], kind, None))
+    for name, kind in integer_values(model).items():
+        widened.graph.output.append(helper.make_tensor_value_info(name, kind, None))
     return widened
+
+
+def cut_at_integers(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
+    """As `with_integer_outputs`, but what reads an 8-bit value reads an input `<name>/given`.
+
+    So every layer can be run from another runtime's integers: how errors spread is left out.
+    """
+    cut = with_integer_outputs(model)
+    values = integer_values(model)
+    for node in cut.graph.node:
+        for i, name in enumerate(node.input):
+            if name in values:
+                node.input[i] = f"{name}/given"
+    for name, kind in values.items():
+        given = helper.make_tensor_value_info(f"{name}/given", kind, shapes[name])
+        cut.graph.input.append(given)
+    return cut

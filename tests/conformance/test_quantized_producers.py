@@ -14,7 +14,6 @@ import pytest
 
 import colonnade
 import quantized_models
-from colonnade.engine.loader import optimise
 from colonnade.onnx.importer import import_model
 from colonnade.passes import pipeline
 from colonnade.passes.dequantize_products import dequantize_products
