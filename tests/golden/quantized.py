@@ -22,6 +22,7 @@ from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
 from colonnade.passes.runner import Pass
+from colonnade.passes.unpack_block_weights import unpack_block_weights
 from colonnade.passes.widen_max_pool import widen_max_pool
 from golden.builder import Case, Constants, ints, weights
 
@@ -477,6 +478,28 @@ QLINEAR = (
              fuses=False),
 )  # fmt: skip
 
+BLOCKS = "K = 20, N = 3, block_size = 16"
+
+
+def _blocks(name: str, node: str, *, fuses: bool = True, **constants: np.ndarray | float) -> Case:
+    text = f"(float[2,20] x) => (float y) {{ y = com.microsoft.MatMulNBits {node} }}"
+    return _case(
+        unpack_block_weights, name, text, fuses=fuses, has_reference=False,
+        by_block=powers(6), b=weights(3), **constants,
+    )  # fmt: skip
+
+
+PACKED = (
+    _blocks("four_bits", f"<bits = 4, {BLOCKS}> (x, w, by_block)", w=uint8(3, 2, 8)),
+    _blocks("four_bits_with_zero_points_and_bias",
+            f"<bits = 4, {BLOCKS}> (x, w, by_block, z, , b)", w=uint8(3, 2, 8), z=uint8(3)),
+    _blocks("eight_bits", f"<bits = 8, {BLOCKS}> (x, w, by_block, z)", w=uint8(3, 2, 16),
+            z=uint8(6)),
+    _blocks("not_two_bits", f"<bits = 2, {BLOCKS}> (x, w, by_block)", w=uint8(3, 2, 4), fuses=False),
+    _blocks("not_reordered", f"<bits = 4, {BLOCKS}> (x, w, by_block, , order)", fuses=False,
+            w=uint8(3, 2, 8), order=np.zeros(20, np.int32)),
+)  # fmt: skip
+
 POOLS = (
     _case(widen_max_pool, "uint8", "(uint8[2,4,7,6] x) => (uint8 y) {"
           " y = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (x) }",
@@ -494,5 +517,6 @@ POOLS = (
 CASES = (
     *FOLDED, *BIASES, *OUTPUTS, *MOVED_DOWN, *AGAIN, *CLIPS, *MOVED_UP, *DEQUANTIZED, *IN_FLOAT,
     *INTEGER,
+    *PACKED,
     *POOLS, *OPERATORS, *QLINEAR,
 )  # fmt: skip

@@ -56,6 +56,8 @@ def infer_quantized(node: Node, types: Types, values: Mapping[str, np.ndarray]) 
 
     Raises ModelError for a constant scale that is not positive and finite.
     """
+    if (node.domain, node.op) == (CONTRIB, "MatMulNBits"):
+        return _block_product_type(node, types)
     form = _form(node)
     if node.domain != CONTRIB or form is None or node.attrs.get("channels_last", 0):
         return None
@@ -97,6 +99,14 @@ def _real_type(node: Node, form: _Form, types: Types) -> TensorType | None:
     attrs = {key: node.attrs[key] for key in form.attrs if key in node.attrs}
     real = Node(form.op, tuple(names), node.outputs[:1], attrs, node.name, "", form.version)
     return infer_node(real, known, {}, form.version).get(node.outputs[0])
+
+
+def _block_product_type(node: Node, types: Types) -> Types | None:
+    """The left operand's type, with N features."""
+    left, features = types.get(node.inputs[0]), node.attrs.get("N")
+    if left is None or not left.shape or not isinstance(features, int):
+        return None
+    return {node.outputs[0]: replace(left, shape=(*left.shape[:-1], features))}
 
 
 def _check_scale(node: Node, scale: np.ndarray | None) -> None:

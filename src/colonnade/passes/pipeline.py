@@ -40,9 +40,11 @@ from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
 from colonnade.passes.split_recurrent import split_recurrent
+from colonnade.passes.unpack_block_weights import unpack_block_weights
 from colonnade.passes.widen_max_pool import widen_max_pool
 
 QUANTIZATION_PASSES = (
+    unpack_block_weights,  # MatMulNBits -> MatMul
     expand_qlinear,  # QLinearAdd, ... -> DequantizeLinear, Add, QuantizeLinear
     adopt_quantized_products,  # QLinearConv, QLinearMatMul, QGemm -> QConv, QLinear, QMatMul
     adopt_integer_products,  # MatMulInteger, ConvInteger + Cast + Mul -> QLinear, QConv, QMatMul
