@@ -32,6 +32,7 @@ std::string prepare_sizes(PrepareContext& context, Quantize& p, Prepared& prepar
   p.elements = checked_product({outer, p.channels, p.inner});
   if (p.elements < 0 || p.channels < 1 || p.inner < 1) return "sizes out of range";
   if (!holds(context, 0, p.elements, p.in_bytes)) return "input is too small";
+  if (context.operands.size() != 4) return "takes four operands";
   if (!holds(context, 1, p.channels, 4)) return "scale is too small";
   if (context.operands[2].present() && !holds(context, 2, p.channels, p.zero_bytes)) {
     return "zero point is too small";
