@@ -73,8 +73,6 @@ def test_dynamic(shape: tuple[int, ...], threads: int) -> None:
     [
         ("QuantizeLinear", [some_floats(4, 8), np.ones((4, 2), np.float32)], {"block_size": 4},
          "scales of blocks"),
-        ("QuantizeLinear", [np.ones(3, np.int32), np.array(1, np.float32)], {"opset": 13},
-         "quantization of int32"),
         ("DequantizeLinear", [some_integers(np.uint8, 3), np.array(1, np.float16)], {},
          "dequantization to float16"),
     ],

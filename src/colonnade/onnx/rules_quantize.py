@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from onnx import TensorProto
 
@@ -57,7 +55,7 @@ def check_dequantize(view: NodeView) -> None:
 def _check_axis(view: NodeView) -> None:
     """One scale, or one for each index of the axis. With one, any axis will do."""
     data, scale = view.shape(0), view.shape(1)
-    if data is None or scale is None or None in scale or math.prod(scale) == 1:
+    if data is None or scale is None or None in scale or all(dim == 1 for dim in scale):
         return
     if len(scale) != 1:
         if view.int_attribute("block_size", 0) == 0:
@@ -75,7 +73,7 @@ def _check_filters(view: NodeView, weights_index: int, indices: tuple[int, ...])
     weights = view.shape(weights_index)
     for index in indices:
         shape = view.shape(index)
-        if not weights or shape is None or None in shape or math.prod(shape) == 1:
+        if not weights or shape is None or None in shape or all(dim == 1 for dim in shape):
             continue
         if len(shape) != 1 or weights[0] not in (None, shape[0]):
             raise view.error(
