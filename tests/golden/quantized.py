@@ -17,6 +17,7 @@ from colonnade.passes.fold_dequantized import fold_dequantized
 from colonnade.passes.fold_output_quantization import fold_output_quantization
 from colonnade.passes.fold_product_bias import fold_product_bias
 from colonnade.passes.fold_quantized_products import fold_quantized_products
+from colonnade.passes.fuse_quantized_pad import fuse_quantized_pad
 from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
@@ -233,6 +234,12 @@ MOVED_DOWN = (
     _down("max_pool",
           f"{IMAGE} {{ {X} p = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (d)"
           " w = DequantizeLinear(wq, ws)  y = Conv(p, w) }", wq=int8(6, 4, 3, 3)),
+    _down("zero_padding_up_to_a_quantize",
+          "(float[2,3,4] x) => (uint8 y) {" f"{X} t = Pad(d, pads) y = QuantizeLinear(t, ys, yz) }}",
+          pads=ints(0, 0, 1, 0, 0, 2)),
+    _down("not_padding_with_another_value",
+          "(float[2,3,4] x) => (uint8 y) {" f"{X} t = Pad(d, pads, two)"
+          " y = QuantizeLinear(t, ys, yz) }", fuses=False, pads=ints(0, 0, 1, 0, 0, 2)),
     _down("not_max_pool_with_indices",
           "(float[2,4,7,6] x) => (float y, int64 i) {" f"{X} p, i = MaxPool <kernel_shape = [2,2]> (d)"
           " w = DequantizeLinear(wq, ws)  y = Conv(p, w) }", fuses=False, wq=int8(6, 4, 3, 3)),
@@ -489,6 +496,33 @@ def _blocks(name: str, node: str, *, fuses: bool = True, **constants: np.ndarray
     )  # fmt: skip
 
 
+PADDED = "(uint8[2,4,7,6] q) => (float y) {{ d = DequantizeLinear(q, xs, xz)  p = Pad(d, pads{})"
+CONV = "  w = DequantizeLinear(wq, ws)  y = Conv {} (p, w) }}"
+
+
+def _pad(
+    name: str,
+    fill: str = "",
+    attrs: str = "",
+    *,
+    fuses: bool = True,
+    **constants: np.ndarray | float,
+) -> Case:
+    given = {"pads": ints(0, 0, 1, 0, 0, 0, 0, 2), "wq": int8(6, 4, 3, 3), **constants}
+    return _case(
+        fuse_quantized_pad, name, PADDED.format(fill) + CONV.format(attrs), fuses=fuses,
+        after=(move_dequantize, fold_quantized_products), feeds={"q": uint8(2, 4, 7, 6)}, **given,
+    )  # fmt: skip
+
+
+PADS = (
+    _pad("zeros", attrs="<pads = [1,1,1,1]>"),
+    _pad("a_zero_given", ", zero", zero=0.0),
+    _pad("not_another_value", ", two", fuses=False),
+    _pad("not_the_channels", pads=ints(0, 1, 0, 0, 0, 1, 0, 0), wq=int8(6, 6, 3, 3), fuses=False),
+    _pad("not_auto_pad", attrs='<auto_pad = "SAME_LOWER">', fuses=False),
+)
+
 PACKED = (
     _blocks("four_bits", f"<bits = 4, {BLOCKS}> (x, w, by_block)", w=uint8(3, 2, 8)),
     _blocks("four_bits_with_zero_points_and_bias",
@@ -517,6 +551,7 @@ POOLS = (
 CASES = (
     *FOLDED, *BIASES, *OUTPUTS, *MOVED_DOWN, *AGAIN, *CLIPS, *MOVED_UP, *DEQUANTIZED, *IN_FLOAT,
     *INTEGER,
+    *PADS,
     *PACKED,
     *POOLS, *OPERATORS, *QLINEAR,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from colonnade.ir import AttrValue, Graph, Node, Patch, TensorType, is_static
 from colonnade.passes.quantization import Quantized, find_dequantized, is_quantize
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
+_PAD_VALUE = 2
 _MOVES = (*RESHAPES, "Transpose", "Slice", "Split", "Gather", "Expand", "Tile")
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
 
@@ -31,9 +32,9 @@ def move_dequantize(graph: Graph) -> Iterator[Patch]:
             inputs = (
                 tuple(graph.producer[value].inputs[0] for value in node.inputs) if source else ()
             )
-        elif node.op in _MOVES or _is_max_pool(graph, node):
+        elif node.op in _MOVES or _is_max_pool(graph, node) or _is_zero_pad(graph, node):
             source = find_dequantized(graph, node.inputs[0])
-            inputs = (source.value, *node.inputs[1:]) if source else ()
+            inputs = _moved_inputs(node, source) if source else ()
         else:
             continue
         patch = _moved(graph, node, source, inputs) if source else None
@@ -70,6 +71,24 @@ def _is_max_pool(graph: Graph, node: Node) -> bool:
     source = find_dequantized(graph, node.inputs[0])
     scale = graph.constants.get(source.scale) if source is not None else None
     return scale is not None and bool((scale > 0).all() and np.isfinite(scale).all())
+
+
+def _is_zero_pad(graph: Graph, node: Node) -> bool:
+    """Pad with zeros that may read integers (opset 11): they become the zero point."""
+    if node.op != "Pad" or node.version < 11 or node.attrs.get("mode", "constant") != "constant":
+        return False
+    source = find_dequantized(graph, node.inputs[0])
+    if source is None or (source.zero and source.zero not in graph.constants):
+        return False
+    value = node.inputs[_PAD_VALUE] if len(node.inputs) > _PAD_VALUE else ""
+    return not value or (value in graph.constants and not graph.constants[value].any())
+
+
+def _moved_inputs(node: Node, source: Quantized) -> tuple[str, ...]:
+    """The node's inputs on integers; padding is filled with the zero point."""
+    if node.op == "Pad":
+        return (source.value, node.inputs[1], source.zero, *node.inputs[_PAD_VALUE + 1 :])
+    return (source.value, *node.inputs[1:])
 
 
 def _common_source(graph: Graph, concat: Node) -> Quantized | None:
@@ -119,7 +138,7 @@ def _feeds_integers(graph: Graph, value: str) -> bool:
             continue
         if reader.op in _PRODUCTS or is_quantize(reader):
             return True
-        is_move = reader.op in (*_MOVES, "Concat", "MaxPool")
+        is_move = reader.op in (*_MOVES, "Concat", "MaxPool", "Pad")
         if is_move and any(_feeds_integers(graph, out) for out in reader.outputs if out):
             return True
     return False

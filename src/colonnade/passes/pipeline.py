@@ -34,6 +34,7 @@ from colonnade.passes.fuse_norm import (
     fuse_rms_norm,
 )
 from colonnade.passes.fuse_pad import fuse_pad
+from colonnade.passes.fuse_quantized_pad import fuse_quantized_pad
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
 from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
@@ -51,6 +52,7 @@ QUANTIZATION_PASSES = (
     move_dequantize,  # behind moves, so that what follows sees integers
     remove_requantize,  # QuantizeLinear(DequantizeLinear(x)) that gives x back
     fold_quantized_products,  # products of DequantizeLinear -> QConv, QLinear, QMatMul
+    fuse_quantized_pad,  # padding with the zero point into QConv
     fold_product_bias,  # Add of a constant -> bias
     remove_saturated_clip,  # Relu and Clip that QuantizeLinear does by itself
     move_quantize,  # in front of moves, up to a product
