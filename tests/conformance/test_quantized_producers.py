@@ -6,6 +6,7 @@ Within one step at every 8-bit value; ties and float32 sums are rounded in anoth
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,21 @@ def test_dynamic(name: str, weight_type: Any, per_channel: bool) -> None:
     engine = colonnade.compile(model, threads=1, fallback="forbid", tune="off")
     for made, expected in zip(engine.run(feeds).values(), wanted, strict=True):
         assert np.abs(made - expected).max() <= np.abs(expected).max() / 128
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_share_weights_and_plans_are_saved(name: str, tmp_path: Path) -> None:
+    build, make_feeds = MODELS[name]
+    model = quantized_models.quantize_static(
+        build(), lambda i: make_feeds(seed=10 + i), **STATIC["qdq_u8s8_channels"]
+    )
+    engine = colonnade.compile(model, threads=2, tune="off")
+    fresh = colonnade.compile(model, threads=2, tune="off")
+    first, second = make_feeds(2), make_feeds(5, seed=3)
+    (alone,) = fresh.run(second).values()
+    (before,) = engine.run(first).values()
+    np.testing.assert_array_equal(next(iter(engine.run(second).values())), alone)
+    engine.save(tmp_path / "plan.colonnade")
+    loaded = colonnade.load(tmp_path / "plan.colonnade", threads=2)
+    np.testing.assert_array_equal(next(iter(loaded.run(first).values())), before)
+    np.testing.assert_array_equal(next(iter(loaded.run(second).values())), alone)
