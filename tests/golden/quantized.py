@@ -50,6 +50,7 @@ def case(
     fuses: bool = True,
     after: Sequence[Pass] = (),
     has_reference: bool = True,
+    opset: int = 21,
     feeds: dict[str, np.ndarray] | None = None,
     **constants: np.ndarray | float,
 ) -> Case:
@@ -58,4 +59,4 @@ def case(
         key: value if isinstance(value, float) else np.asarray(value)
         for key, value in {**PARAMETERS, **constants}.items()
     }
-    return Case(one_pass, name, text, given, fuses, after, 21, feeds or {}, has_reference)
+    return Case(one_pass, name, text, given, fuses, after, opset, feeds or {}, has_reference)

@@ -18,6 +18,8 @@ def _fold(name: str, text: str, *, fuses: bool = True, **constants: np.ndarray |
 
 
 FOLDED = (
+    _fold("not_without_features", f"{MATRIX} {{ {X} w = DequantizeLinear(wq, ws)  y = MatMul(d, w) }}",
+          fuses=False, wq=int8(8, 0)),
     _fold("conv_by_channel",
           f"{IMAGE} {{ {X} w = DequantizeLinear <axis = 0> (wq, ws6, wz6)"
           " y = Conv <pads = [1,1,1,1], strides = [2,2]> (d, w, b) }",
@@ -105,14 +107,19 @@ BIASES = (
 )  # fmt: skip
 
 
-def _output(name: str, text: str, *, fuses: bool = True, **constants: np.ndarray | float) -> Case:
+def _output(
+    name: str, text: str, *, fuses: bool = True, opset: int = 21, **constants: np.ndarray | float
+) -> Case:
     return case(
         fold_output_quantization, name, text, fuses=fuses,
-        after=(fold_quantized_products, fold_product_bias), wq=int8(8, 5), b=weights(5), **constants,
+        after=(fold_quantized_products, fold_product_bias), opset=opset, wq=int8(8, 5), b=weights(5), **constants,
     )  # fmt: skip
 
 
 OUTPUTS = (
+    _output("not_in_half_precision",
+            "(float[3,8] x) => (uint8 y) {" f"{PRODUCT} y = QuantizeLinear <precision = 10> (p, ys, yz) }}",
+            fuses=False, opset=23),
     _output("linear", "(float[3,8] x) => (uint8 y) {" f"{PRODUCT}  y = QuantizeLinear(p, ys, yz) }}"),
     _output("linear_bias_int8",
             "(float[3,8] x) => (int8 y) {" f"{PRODUCT} s = Add(p, b) y = QuantizeLinear(s, ys, sz) }}"),

@@ -4,9 +4,9 @@
 //   dequantize  out[i] = float(x[i] - z) * s                              from 8, 16 or 32 bits
 //
 // s = scale[i * step], z = zero[i * step] (0 when zero is null), step 0 or 1. round is to nearest,
-// ties to even; NaN gives the lowest number of the type. x - z never overflows. The same inputs
-// give the same bits on every instruction set. Runs are contiguous, need no alignment, and inputs
-// do not overlap outputs.
+// ties to even; NaN gives the lowest number of the type, so does 0 / 0, and what is divided by 0
+// saturates. x - z never overflows. The same inputs give the same bits on every instruction set.
+// Runs are contiguous, need no alignment, and inputs do not overlap outputs.
 #pragma once
 
 #include <cstddef>

@@ -17,15 +17,13 @@ import numpy as np
 from colonnade.ir import DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import Construction
 from colonnade.passes.quantization import (
+    FLOAT,
     add_weighted_product,
     as_scalar,
     make_product,
     make_weights,
 )
 from colonnade.passes.quantized_constants import EIGHT_BITS
-
-_FLOAT = 1
-"""TensorProto.FLOAT."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def adopt_integer_products(graph: Graph) -> Iterator[Patch]:
 
 def _find_chain(graph: Graph, mul: Node, value: str, factor: str) -> _Chain | None:
     cast = _sole(graph, value, mul, "Cast")
-    if cast is None or cast.attrs.get("to") != _FLOAT:
+    if cast is None or cast.attrs.get("to") != FLOAT:
         return None
     product = _integer_product(graph, cast.inputs[0], cast)
     if product is not None:
@@ -120,7 +118,7 @@ def _weighted(graph: Graph, mul: Node, chain: _Chain, array: np.ndarray) -> Patc
     zero = graph.constants.get(zero_name) if zero_name else np.zeros((), array.dtype)
     if scales is None or isinstance(scales.right, str) or zero is None:
         return None
-    if zero.size not in (1, len(rows)):
+    if zero.size not in (1, len(rows)) or rows.size == 0:
         return None
     bias = None
     if chain.bias is not None:

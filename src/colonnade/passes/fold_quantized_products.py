@@ -28,11 +28,17 @@ def fold_quantized_products(graph: Graph) -> Iterator[Patch]:
     """Conv, MatMul and Gemm of two DequantizeLinear; the result stays float32."""
     for node in graph.nodes:
         fold = None if node.domain else _FOLDS.get(node.op)
-        if fold is None or not is_static(graph.shape(node.outputs[0])):
+        if fold is None or not _has_elements(graph, (*node.inputs[:2], node.outputs[0])):
             continue
         patch = fold(graph, node)
         if patch is not None:
             yield patch
+
+
+def _has_elements(graph: Graph, values: tuple[str, ...]) -> bool:
+    """True when all shapes are known, and no axis is empty."""
+    shapes = [graph.shape(value) for value in values]
+    return all(is_static(shape) and 0 not in shape for shape in shapes)
 
 
 def _conv(graph: Graph, node: Node) -> Patch | None:

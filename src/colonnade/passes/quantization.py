@@ -15,6 +15,8 @@ from colonnade.ir import AttrValue, DType, Graph, Node, is_static
 from colonnade.passes.construction import NO_ATTRS, Construction
 from colonnade.passes.quantized_constants import EIGHT_BITS
 
+FLOAT = 1
+"""TensorProto.FLOAT."""
 PRODUCTS = ("QLinear", "QConv", "QMatMul")
 
 
@@ -57,7 +59,9 @@ def find_dequantized(graph: Graph, value: str) -> Quantized | None:
 
 
 def read_parameters(graph: Graph, integers: str, node: Node) -> Quantized | None:
-    """`integers` with inputs 1 and 2 of their QuantizeLinear or DequantizeLinear."""
+    """`integers` with inputs 1 and 2 of their QuantizeLinear or DequantizeLinear, in float32."""
+    if node.attrs.get("precision", 0) not in (0, FLOAT):
+        return None
     axis = node.attrs.get("axis", 1)
     zero = node.inputs[2] if len(node.inputs) > 2 else ""
     assert isinstance(axis, int)
@@ -98,6 +102,8 @@ def read_weights(graph: Graph, source: Quantized | None, row_axis: int) -> Weigh
         return None
     array, scale = (graph.constants.get(value) for value in (source.value, source.scale))
     if array is None or scale is None or (source.zero and source.zero not in graph.constants):
+        return None
+    if array.size == 0:
         return None
     zero = graph.constants[source.zero] if source.zero else np.zeros((), array.dtype)
     return make_weights(np.moveaxis(array, row_axis, 0), scale, zero)
