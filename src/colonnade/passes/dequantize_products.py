@@ -13,11 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from typing import cast
+
 import numpy as np
 
-from colonnade.ir import DType, Graph, Node, Patch
+from colonnade.ir import DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import OPSET, Construction
 from colonnade.passes.quantization import bias_of, is_product, output_of
+
+
+DEPTH_MAX = 1 << 15
+"""Terms of a sum of uint8 x int8 that surely fit int32."""
 
 
 def dequantize_products(graph: Graph) -> Iterator[Patch]:
@@ -28,9 +34,27 @@ def dequantize_products(graph: Graph) -> Iterator[Patch]:
 
 
 def runs_in_float32(graph: Graph, node: Node) -> bool:
-    """True while there is no kernel on 8-bit integers: for every product."""
-    del graph, node
-    return True
+    """True when planner/lower/quantized.py has no kernel on 8-bit integers for the product."""
+    if node.op == "QMatMul":
+        return True
+    x, w, _, x_zero, _, w_zero = node.inputs[:6]
+    weights, zeros = graph.constants[w], graph.constants.get(w_zero)
+    if zeros is None or zeros.any() or weights[0].size > DEPTH_MAX:
+        return True
+    ends = ((x, x_zero), (node.outputs[0], (output_of(node) or ("", ""))[1]))
+    if any(z and graph.dtype(v) is DType.INT8 and z not in graph.constants for v, z in ends):
+        return True
+    return node.op == "QConv" and not _has_byte_groups(graph, node, weights)
+
+
+def _has_byte_groups(graph: Graph, node: Node, weights: np.ndarray) -> bool:
+    """One or two spatial axes; groups of one channel, or of whole groups of four features."""
+    group = cast(int, node.attrs.get("group", 1))
+    channels, outs = weights.shape[1], weights.shape[0] // group
+    if weights.ndim not in (3, 4) or not is_static(graph.shape(node.outputs[0])):
+        return False
+    is_depthwise = channels == outs == 1
+    return group == 1 or is_depthwise or (channels % 4 == 0 and outs % 4 == 0)
 
 
 def _in_float32(graph: Graph, node: Node) -> Patch:

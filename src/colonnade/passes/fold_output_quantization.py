@@ -1,6 +1,7 @@
 """QuantizeLinear behind a product of 8-bit integers becomes the product's own output.
 
-The product then makes 8 bits at once: it saturates and rounds as QuantizeLinear does.
+The product then makes 8 bits at once: it saturates and rounds as QuantizeLinear does. So it does behind
+an epilogue, when it has one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def fold_output_quantization(graph: Graph) -> Iterator[Patch]:
 def _patch(graph: Graph, product: Node, node: Node, target: Quantized, dtype: DType) -> Patch:
     made = Construction(graph, node, "output")
     y = add_operand(made, target, dtype)
-    kept = product.inputs if product.op == "QMatMul" else (*product.inputs, "")[:7]
-    made.add(replace(product, inputs=(*kept, *y), outputs=node.outputs[:1]))
+    kept = product.inputs[:6] if product.op == "QMatMul" else (*product.inputs, "")[:7]
+    inputs = (*kept, *y, *product.inputs[len(kept) + 2 :])
+    made.add(replace(product, inputs=inputs, outputs=node.outputs[:1]))
     return made.patch(also=(product,))

@@ -85,4 +85,5 @@ PASSES = (
     lower_elementwise,  # ONNX operations -> programs
     merge_elementwise,  # chains -> one program
     fuse_epilogue,  # program -> epilogue of the product before it
+    fold_output_quantization,  # QuantizeLinear behind an epilogue -> the product's output
 )

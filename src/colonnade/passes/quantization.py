@@ -187,7 +187,7 @@ def bias_of(node: Node) -> str:
 def output_of(node: Node) -> tuple[str, str] | None:
     """(y_scale, y_zero) of a product with a quantized output."""
     first = 6 if node.op == "QMatMul" else 7
-    if len(node.inputs) <= first:
+    if len(node.inputs) <= first or not node.inputs[first]:
         return None
     return node.inputs[first], node.inputs[first + 1]
 

@@ -21,6 +21,7 @@ _FAMILIES = (
     "shape",
     "index",
     "integer",
+    "quantized",
     "quantize",
 )
 
