@@ -18,6 +18,10 @@ def _integer(name: str, text: str, *, fuses: bool = True, **constants: np.ndarra
 
 DYNAMIC = "q, s, z = DynamicQuantizeLinear(x)"
 INTEGER = (
+    _integer("dynamic_activations",
+             "(float[2,3,8] x, float[2,8,4] v) => (float y) {" f"{DYNAMIC}"
+             " r, t, u = DynamicQuantizeLinear(v)  p = MatMulInteger(q, r, z, u)"
+             " c = Cast <to = 1> (p)  f = Mul(s, t)  y = Mul(c, f) }"),
     _integer("dynamic",
              f"{MATRIX} {{ {DYNAMIC} p = MatMulInteger(q, wq, z, wz)  c = Cast <to = 1> (p)"
              " f = Mul(s, ws)  y = Mul(c, f) }", wq=int8(8, 5)),
