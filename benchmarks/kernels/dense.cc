@@ -4,11 +4,12 @@
 // of that loop's rate: absolute times drift on shared machines, the ratio does not. Run it through
 // dense.py, which builds it and compares with other engines.
 //
-//   dense [matmul|conv|depthwise|rows|general] [isa]
+//   dense [matmul|conv|depthwise|rows|general|attention] [isa]
 #include <immintrin.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "kernels/attention/attention.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/layout/layout.h"
@@ -222,6 +224,32 @@ void measure_general(Isa isa, int64_t m, int64_t n, int64_t k, bool b_transposed
           [&] { row.run(p, 0, m, scratch.get()); });
 }
 
+// `heads` heads of `depth`, as many keys as queries.
+void measure_attention(Isa isa, int64_t batch, int64_t heads, int64_t length, int64_t depth,
+                       bool causal) {
+  const auto& row = kernels::choose_attention(isa);
+  const int64_t features = heads * depth;
+  const int64_t floats = panels_of(batch * length, row.panel_lanes) * row.panel_lanes * features;
+  const Floats q = make_floats(floats), k = make_floats(floats), v = make_floats(floats);
+  const Floats y = make_floats(floats);
+  kernels::AttentionParams p = {};
+  p.batch = batch, p.heads = heads, p.kv_heads = heads;
+  p.queries = length, p.keys = length, p.depth = depth, p.value_depth = depth;
+  p.scale = 1.0f / std::sqrt(static_cast<float>(depth));
+  p.causal = causal;
+  p.q = q.get(), p.k = k.get(), p.v = v.get(), p.y = y.get();
+  p.q_band = {features, 0}, p.k_band = {features, 0}, p.v_band = {features, 0};
+  p.y_band = {features, 0};
+  const Floats scratch = make_floats(kernels::attention_scratch_floats(row, p));
+  char name[80];
+  std::snprintf(name, sizeof name, "attention %ld: %ld heads of %ld, length %ld%s",
+                static_cast<long>(batch), static_cast<long>(heads), static_cast<long>(depth),
+                static_cast<long>(length), causal ? ", causal" : "");
+  const double pairs = causal ? 0.5 * length * (length + 1) : 1.0 * length * length;
+  measure(isa, name, 2.0 * batch * features * pairs, 16.0 * batch * length * features,
+          [&] { row.run(p, 0, kernels::attention_units(row, p), scratch.get()); });
+}
+
 void measure_all_matmuls(Isa isa) {
   for (const int64_t l : {128, 2048}) {
     measure_matmul(isa, 768, 768, l);
@@ -287,6 +315,15 @@ void measure_all_general(Isa isa) {
   measure_general(isa, 512, 512, 512, false);
 }
 
+void measure_all_attention(Isa isa) {
+  for (const int64_t batch : {1, 16}) {
+    measure_attention(isa, batch, 12, 128, 64, false);
+    measure_attention(isa, batch, 12, 128, 32, false);
+  }
+  measure_attention(isa, 4, 12, 197, 64, false);
+  measure_attention(isa, 1, 12, 512, 64, true);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -300,5 +337,6 @@ int main(int count, char** arguments) {
   if (family.empty() || family == "depthwise") measure_all_depthwise(isa);
   if (family.empty() || family == "rows") measure_all_rows(isa);
   if (family.empty() || family == "general") measure_all_general(isa);
+  if (family.empty() || family == "attention") measure_all_attention(isa);
   return 0;
 }

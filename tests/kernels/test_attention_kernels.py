@@ -39,12 +39,16 @@ CASES = [
     (2, 4, 2, 65, 63, 8, 8),
     (1, 6, 2, 5, 300, 12, 12),
     (3, 2, 1, 70, 130, 9, 20),
+    (2, 1, 1, 13, 255, 64, 64),
+    (2, 1, 1, 33, 256, 32, 33),
+    (2, 2, 1, 49, 257, 3, 1),
+    (1, 1, 1, 130, 131, 70, 13),
 ]
 
 
 @each_isa
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("mask_kind", ["none", "keys", "full", "causal"])
+@pytest.mark.parametrize("mask_kind", ["none", "keys", "full", "queries", "causal"])
 def test_attention(isa: str, case: tuple[int, ...], mask_kind: str) -> None:
     batch, heads, kv_heads, queries, keys, depth, value_depth = case
     if mask_kind == "causal" and queries > keys:
@@ -63,6 +67,8 @@ def test_attention(isa: str, case: tuple[int, ...], mask_kind: str) -> None:
         mask, strides = uniform(batch, 1, 1, keys), (keys, 0, 0, 1)
     elif mask_kind == "full":
         mask, strides = uniform(1, heads, queries, keys), (0, queries * keys, keys, 1)
+    if mask_kind == "queries":
+        mask, strides = uniform(1, 1, queries, 1), (0, 0, 1, 0)
     seen = mask
     if mask_kind == "causal":
         seen = np.where(np.tri(queries, keys, dtype=bool), 0.0, -np.inf)
@@ -97,3 +103,26 @@ def test_a_query_without_keys(isa: str) -> None:
         first, *others = from_panels(y, 3).T
         assert (first == 0).all() if zero_nan_rows else np.isnan(first).all()
         assert all((other == 1).all() for other in others)
+
+
+@each_isa
+def test_nan_and_hidden_keys_stay_with_their_queries(isa: str) -> None:
+    lanes, queries, keys, depth = lanes_of(isa), 70, 300, 5
+    rng = np.random.default_rng(2)
+    q, k, v = (rng.uniform(-1, 1, (depth, n)).astype(np.float32) for n in (queries, keys, keys))
+    mask = rng.choice(np.array([0, -np.inf], np.float32), (1, 1, queries, keys))
+    mask[..., 7, :] = -np.inf
+    mask[..., 7, 299] = 0  # The first blocks of keys have nothing for this query.
+    mask[..., 9, 280] = np.nan
+    y = empty_panels(depth, queries, lanes)
+    params = (
+        1, 1, 1, queries, keys, depth, depth, 1.0, False, 0, False,
+        *(depth, 0) * 4, 0, 0, keys, 1,
+    )  # fmt: skip
+    run_call("attention", [*(to_panels(x, lanes) for x in (q, k, v)), mask], [y], params, isa)
+    exact = exact_attention(q.T[None, None], k.T[None, None], v.T[None, None], 1.0, mask)
+    got = from_panels(y, queries).T
+    assert np.isnan(got[9]).all()
+    others = np.arange(queries) != 9
+    bound = tolerance(depth + 4, 1, 1) + tolerance(8 + int(math.log2(keys + 1)), 1, 1)
+    assert np.abs(got - exact[0, 0])[others].max() <= bound

@@ -12,9 +12,6 @@ namespace colonnade {
 namespace kernels {
 namespace {
 
-// Keys whose scores are held at once: 256 keys x 64 queries fill 64 KB of L2.
-constexpr int64_t kKeyBlock = 256;
-
 constexpr AttentionRow kRows[] = {
 #define ATTENTION_ROW(name, space, isa, rows, lanes) {#name, Isa::isa, rows, lanes, &space::name},
 #include "kernels/attention/kernels.inc"
@@ -38,7 +35,7 @@ int64_t attention_units(const AttentionRow& row, const AttentionParams& p) {
 }
 
 int64_t attention_scratch_floats(const AttentionRow& row, const AttentionParams& p) {
-  return (p.depth + p.value_depth + kKeyBlock + 3) * row.panel_lanes;
+  return kAttentionScores + (p.depth + p.value_depth + 3) * row.panel_lanes;
 }
 
 }  // namespace kernels

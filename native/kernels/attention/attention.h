@@ -9,7 +9,7 @@
 // q's columns. Each of the four may be a band of features of a wider matrix (Band).
 //
 // The softmax is taken online over blocks of keys (Milakov and Gimelshein 2018; Dao et al. 2022): a
-// block's scores and the output of 1 panel of queries stay in L2. With `causal`, query i sees keys
+// block's scores for 1 panel of queries stay in L1. With `causal`, query i sees keys
 // j <= i + causal_offset. A query with no key to see gives NaN, as a softmax over nothing does, or
 // zero with `zero_nan_rows` (exporters' safe softmax). Any split of the units gives the same bits.
 //
@@ -60,6 +60,9 @@ struct AttentionParams {
   Band y_band;
   MaskStrides mask_strides;
 };
+
+// Scores of a block of keys and a panel of queries: 16 KB, which stay in L1.
+inline constexpr int64_t kAttentionScores = 4096;
 
 struct AttentionRow {
   const char* name;

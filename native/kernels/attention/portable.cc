@@ -6,12 +6,13 @@ namespace colonnade::portable {
 namespace {
 
 #include "kernels/attention/attention_impl.inc"
+#include "kernels/layout/transpose_portable.inc"
 
 }  // namespace
 
-void attention_f32_6x16_portable(const kernels::AttentionParams& params, int64_t begin, int64_t end,
+void attention_f32_2x16_portable(const kernels::AttentionParams& params, int64_t begin, int64_t end,
                                  float* scratch) {
-  run_attention(params, begin, end, scratch);
+  run_attention<2>(params, begin, end, scratch);
 }
 
 }  // namespace colonnade::portable
