@@ -13,6 +13,7 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/layout/layout.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/qmatmul/qmatmul.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::bindings {
@@ -133,6 +134,39 @@ NumpyBytes pack_sparse(int row, const FloatArray& w, int64_t groups, int64_t m, 
   return bytes;
 }
 
+using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
+
+// (row number, name, rows of a tile): one row for products, convolutions and depthwise ones.
+RowChoice choose_byte_row(const std::string& isa) {
+  const auto& row = kernels::choose_byte_matmul(isa_from(isa));
+  return {number_of(kernels::byte_matmul_rows(), row), row.name,
+          static_cast<int>(kernels::kByteTile)};
+}
+
+NumpyBytes pack_bytes(const Int8Array& w, int64_t m, int64_t k) {
+  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
+  NumpyBytes packed = make_bytes(kernels::packed_byte_weights(m, k));
+  kernels::pack_byte_weights(w.data(), m, k, reinterpret_cast<int8_t*>(packed.data()));
+  return packed;
+}
+
+// As floats, when the convolution is depthwise.
+NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
+                          bool is_depthwise) {
+  const ConvShape s = conv_shape_from(shape);
+  const int64_t count = s.out_channels * (s.channels / s.group) * s.kernel_h * s.kernel_w;
+  if (static_cast<int64_t>(w.size()) != count)
+    throw nb::value_error("weights do not fit the shape");
+  if (is_depthwise) {
+    NumpyBytes packed = make_bytes(4 * kernels::packed_byte_depthwise_weights(s));
+    kernels::pack_byte_depthwise_weights(w.data(), s, reinterpret_cast<float*>(packed.data()));
+    return packed;
+  }
+  NumpyBytes packed = make_bytes(kernels::packed_byte_conv_weights(s));
+  kernels::pack_byte_conv_weights(w.data(), s, reinterpret_cast<int8_t*>(packed.data()));
+  return packed;
+}
+
 std::vector<std::string> op_names() {
   std::vector<std::string> names;
   for (const exec::Op* op : exec::all_ops()) names.emplace_back(op->name);
@@ -167,6 +201,10 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("transposed"));
   m.def("pack_rows", &pack_rows, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
         nb::arg("transposed"));
+  m.def("choose_byte_matmul", &choose_byte_row, nb::arg("isa"));
+  m.def("pack_byte_matmul", &pack_bytes, nb::arg("w"), nb::arg("m"), nb::arg("k"));
+  m.def("pack_byte_conv", &pack_byte_conv, nb::arg("w"), nb::arg("shape"),
+        nb::arg("is_depthwise"));
   m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));
   m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
         nb::arg("k"), nb::arg("k_block"));

@@ -19,7 +19,8 @@ namespace colonnade::exec {
   X(shape)                       \
   X(index)                       \
   X(integer)                     \
-  X(quantize)
+  X(quantize)                    \
+  X(quantized)
 
 #define DECLARE(family) std::span<const Op> family##_ops();
 COLONNADE_OP_FAMILIES(DECLARE)

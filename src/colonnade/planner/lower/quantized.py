@@ -109,11 +109,11 @@ def _read(node: Node, view: View, layout: Layout) -> _Product | str:
 
 def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKernel:
     m, k = product.weights.shape
-    row, name, tile = _core.choose_qmatmul(view.isa, m, k, columns)
+    row, name, tile = _core.choose_byte_matmul(view.isa)
     blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
     weights = product.weights
     packed = Const(
-        (product.inputs[1], "qmatmul", row), lambda: _core.pack_qmatmul(row, weights, m, k)
+        (product.inputs[1], "bytes"), lambda: _core.pack_byte_matmul(weights, m, k)
     )
     sizes = (row, m, k, columns)
     why = f"{name}, {k} to {m} features"
@@ -124,13 +124,14 @@ def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKerne
 
 def _conv_kernel(product: _Product, view: View, shape: tuple[int, ...]) -> ProductKernel:
     batch, _, _, _, outs, out_h, out_w, kernel_h, kernel_w = shape[:9]
-    row, name, tile = _core.choose_qconv(view.isa, list(shape))
+    row, name, tile = _core.choose_byte_matmul(view.isa)
     group = shape[-1]
     tiles = group * -(-(outs // group) // tile)
     blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
     weights = product.weights
     packed = Const(
-        (product.inputs[1], "qconv", row), lambda: _core.pack_qconv(row, weights, list(shape))
+        (product.inputs[1], "byte taps"),
+        lambda: _core.pack_byte_conv(weights, list(shape), False),
     )
     head = (row, *shape)
     return ProductKernel(
@@ -141,13 +142,13 @@ def _conv_kernel(product: _Product, view: View, shape: tuple[int, ...]) -> Produ
 
 def _depthwise_kernel(product: _Product, view: View, shape: tuple[int, ...]) -> ProductKernel:
     batch, channels, _, _, _, out_h, out_w, kernel_h, kernel_w = shape[:9]
-    row, name, _ = _core.choose_qdepthwise(view.isa, list(shape))
+    row, name, _ = _core.choose_byte_matmul(view.isa)
     panels = -(-batch * out_h * out_w // view.panel)
     _, blocks = choose_stripes(panels, -(-channels // 4), view.threads)
     weights = product.weights
     packed = Const(
-        (product.inputs[1], "qdepthwise", row),
-        lambda: _core.pack_qdepthwise(row, weights, list(shape)),
+        (product.inputs[1], "byte channels"),
+        lambda: _core.pack_byte_conv(weights, list(shape), True),
     )
     head = (row, *shape)
     return ProductKernel(

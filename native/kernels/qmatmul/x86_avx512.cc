@@ -1,0 +1,24 @@
+#include "simd/x86_avx512.h"
+
+#include "kernels/conv/blocks.h"
+#include "kernels/qmatmul/qmatmul.h"
+
+namespace colonnade::avx512 {
+namespace {
+
+#define COLONNADE_DOT(op) _mm512_##op
+#include "kernels/qmatmul/dot_split.inc"
+// Packing comes before products.
+#include "kernels/conv/pack_pieces_avx512.inc"
+// Extend it.
+#include "kernels/conv/plan_shift_avx512.inc"
+#include "kernels/conv/pack_lines_avx512.inc"
+// Uses all of them.
+#include "kernels/qmatmul/products.inc"
+
+}  // namespace
+
+#define COLONNADE_ROW byte_matmul_4x64_avx512
+#include "kernels/qmatmul/entry.inc"
+
+}  // namespace colonnade::avx512
