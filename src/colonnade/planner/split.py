@@ -16,7 +16,7 @@ STRIPE_PANELS = 32
 """Panels of a depthwise stripe: enough to hide its halo, few enough to stay in L1."""
 RECURRENT_NEAR = 1 << 17
 """Recurrent weights (floats) that a thread's second-level cache keeps beside its states."""
-RECURRENT_ALONE = 1 << 16
+RECURRENT_ALONE = 1 << 15
 """Products of a step and direction below which threads that share it only wait for each other."""
 RECURRENT_ITEMS = 4
 """Batch items that a unit needs to keep the registers of the recurrent kernels busy."""
