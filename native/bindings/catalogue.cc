@@ -208,8 +208,8 @@ void bind_catalogue(nb::module_& m) {
   m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
         nb::arg("k"), nb::arg("k_block"));
   m.def("choose_recurrent", &choose_recurrent_row, nb::arg("isa"));
-  m.def("recurrent_packed_floats", &recurrent_packed_floats, nb::arg("kind"),
-        nb::arg("directions"), nb::arg("hidden"), nb::arg("lanes"));
+  m.def("recurrent_packed_floats", &recurrent_packed_floats, nb::arg("kind"), nb::arg("directions"),
+        nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_recurrent", &pack_recurrent, nb::arg("kind"), nb::arg("r"), nb::arg("directions"),
         nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_conv", &pack_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),

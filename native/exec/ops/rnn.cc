@@ -15,8 +15,9 @@ using kernels::RecurrentParams;
 // ---- recurrent: kind, steps, batch, hidden, directions, is_reverse of the first, is_batch_first,
 // couples_gates, clip, items_per_unit.
 // operands: gates, r, hidden_bias, peepholes, lengths, h0, c0, work, y, y_h, y_c; gates, r and work
-// must be there. Batch first: gates [batch][steps][..], y [batch][steps][directions][hidden], states
-// [batch][directions][hidden]; else steps come before batch and y is [steps][directions][batch].
+// must be there. Batch first: gates [batch][steps][..], y [batch][steps][directions][hidden],
+// states [batch][directions][hidden]; else steps come before batch and y is
+// [steps][directions][batch].
 //
 // r is a constant of recurrent_packed_floats, or row-major and packed into the work at each run.
 // items_per_unit 0: a unit is a tile of hidden units, and every phase is a wave. Else a unit is so

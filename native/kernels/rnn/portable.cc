@@ -10,7 +10,8 @@ namespace {
 }  // namespace
 
 void rnn_f32_4_portable(const kernels::RecurrentParams& params, int64_t phase, int64_t direction,
-        int64_t tile_begin, int64_t tile_end, int64_t item_begin, int64_t item_end) {
+                        int64_t tile_begin, int64_t tile_end, int64_t item_begin,
+                        int64_t item_end) {
   run_recurrent(params, phase, direction, tile_begin, tile_end, item_begin, item_end);
 }
 

@@ -2,9 +2,10 @@
 
 namespace colonnade {
 
-#define RNN_ROW(name, space, isa, lanes)                                                       \
-  namespace space {                                                                            \
-  void name(const kernels::RecurrentParams&, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t); \
+#define RNN_ROW(name, space, isa, lanes)                                                  \
+  namespace space {                                                                       \
+  void name(const kernels::RecurrentParams&, int64_t, int64_t, int64_t, int64_t, int64_t, \
+            int64_t);                                                                     \
   }
 #include "kernels/rnn/kernels.inc"
 #undef RNN_ROW
