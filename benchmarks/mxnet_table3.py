@@ -71,9 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _measure(
-    layers: int, batch: int, hidden: int, chosen: argparse.Namespace
-) -> dict[str, Any]:
+def _measure(layers: int, batch: int, hidden: int, chosen: argparse.Namespace) -> dict[str, Any]:
     weights = make_weights(layers, hidden)
     x = np.random.default_rng(1).standard_normal((batch, STEPS, hidden)).astype(np.float32)
     runs = _load(weights, x.shape, chosen.threads)

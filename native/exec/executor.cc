@@ -210,6 +210,7 @@ void Executor::run_wave(Job& job, size_t step_idx, int64_t wave, int64_t items, 
     const int64_t bite = std::max<int64_t>(1, is_one_bite ? count : count / kBitesPerThread);
     std::atomic<int64_t>& taken =
         job.state->taken[step_idx * state_threads + static_cast<size_t>(victim)].value;
+    int64_t made = 0;
     while (true) {
       const auto [begin, end] = take_bite(taken, wave * count, count, bite);
       if (begin == end) break;
@@ -218,8 +219,10 @@ void Executor::run_wave(Job& job, size_t step_idx, int64_t wave, int64_t items, 
         const int64_t from = is_back ? count - end : begin, to = is_back ? count - begin : end;
         run_items(job, step_idx, wave, thread_idx, first + from, first + to);
       }
-      job.state->done[step_idx].value.fetch_add(end - begin, std::memory_order_release);
+      made += end - begin;
     }
+    // Once for all bites: every thread that waits reads this line.
+    if (made > 0) job.state->done[step_idx].value.fetch_add(made, std::memory_order_release);
   }
 }
 
