@@ -26,6 +26,8 @@ using kernels::RecurrentParams;
 constexpr size_t kGates = 0, kR = 1, kHiddenBias = 2, kPeepholes = 3, kLengths = 4, kH0 = 5,
                  kC0 = 6, kWork = 7, kY = 8, kYh = 9, kYc = 10, kOperands = 11;
 
+constexpr int64_t kSizeMax = int64_t{1} << 40;
+
 struct Recurrent {
   const kernels::RecurrentRow* row;
   RecurrentParams params;
@@ -48,7 +50,6 @@ std::string read_sizes(PrepareContext& context, Recurrent& r) {
     return "unknown kind";
   }
   p.kind = static_cast<RecurrentKind>(kind);
-  constexpr int64_t kSizeMax = int64_t{1} << 40;
   for (const int64_t size : {p.steps, p.batch, p.hidden}) {
     if (size < 1 || size > kSizeMax) return "sizes out of range";
   }
@@ -60,7 +61,8 @@ std::string read_options(PrepareContext& context, Recurrent& r) {
   r.params.clip = context.params.real32();
   if (!(r.params.clip >= 0.0f)) return "clip is negative or NaN";
   r.items_per_unit = context.params.integer();
-  return r.items_per_unit < 0 ? "items_per_unit is negative" : "";
+  const bool is_fit = r.items_per_unit >= 0 && r.items_per_unit <= kSizeMax;
+  return is_fit ? "" : "items_per_unit is out of range";
 }
 
 void set_strides(RecurrentParams& p, bool is_batch_first) {
