@@ -116,6 +116,15 @@ def pack_sparse(
     k: int,
     k_block: int,
 ) -> NDArray[numpy.uint8]: ...
+def choose_recurrent(isa: str) -> tuple[int, str]: ...
+def recurrent_packed_floats(kind: int, directions: int, hidden: int, lanes: int) -> int: ...
+def pack_recurrent(
+    kind: int,
+    r: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.float32]: ...
 def pack_conv(
     row: int,
     w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
