@@ -35,6 +35,7 @@ from colonnade.passes.fuse_norm import (
 )
 from colonnade.passes.fuse_pad import fuse_pad
 from colonnade.passes.fuse_quantized_pad import fuse_quantized_pad
+from colonnade.passes.fuse_quantized_sum import fuse_quantized_sum
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
 from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
@@ -84,6 +85,7 @@ PASSES = (
     fuse_skip_norm,  # LayerNorm(x + residual)
     lower_elementwise,  # ONNX operations -> programs
     merge_elementwise,  # chains -> one program
+    fuse_quantized_sum,  # a + b of 8 bits -> one operator
     fuse_epilogue,  # program -> epilogue of the product before it
     fold_output_quantization,  # QuantizeLinear behind an epilogue -> the product's output
 )

@@ -1,4 +1,4 @@
-"""Our own products of 8-bit integers: what every producer's quantized layers become.
+"""Our own operators on 8-bit integers: what every producer's quantized layers become.
 
     acc = sum of (x - x_zero) * (w - w_zero)           an exact integer
     f   = float(acc) * (x_scale * w_scale) + bias      float32; the sum is rounded once (fma)
@@ -8,6 +8,7 @@
 |---|---|
 | QLinear, QConv | x, w, x_scale, x_zero, w_scale, w_zero, bias?, y_scale?, y_zero? |
 | QMatMul | a, b, a_scale, a_zero, b_scale, b_zero, y_scale?, y_zero? |
+| QAdd | a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero |
 
 x, a, b: uint8 or int8, with a scale (float32) and a zero point (of their type) that are scalars.
 w: constant int8, [m, k] for QLinear (x is [..., k]), [m, channels / group, kernel...] for QConv,
@@ -15,10 +16,15 @@ which has the attributes of Conv and pads with x_zero. w_scale and w_zero: scala
 float32 [m]. y_scale, y_zero: scalars, both or none; y has the type of y_zero. QMatMul multiplies
 as MatMul does. Scales and zero points of x, a and b may be computed by the graph.
 
+QAdd: QuantizeLinear of the sum of both, dequantized and clamped to its attributes lo..hi; scales and
+zero points are scalars.
+
 acc fits int32 while k <= 33,025: 2^31 / 255^2.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import numpy as np
 
@@ -81,6 +87,26 @@ def _qmatmul(
     return _finished(total, a_scale * b_scale, None, y_scale, y_zero)
 
 
+def _qadd(
+    node: Node,
+    a: np.ndarray,
+    a_scale: np.ndarray,
+    a_zero: np.ndarray,
+    b: np.ndarray,
+    b_scale: np.ndarray,
+    b_zero: np.ndarray,
+    y_scale: np.ndarray,
+    y_zero: np.ndarray,
+) -> Outputs:
+    left, right = (
+        narrow(_centred(v, zero), np.float32) * scale
+        for v, scale, zero in ((a, a_scale, a_zero), (b, b_scale, b_zero))
+    )
+    lo, hi = (np.float32(cast(float, node.attrs[name])) for name in ("lo", "hi"))
+    steps = np.rint(np.clip(left + right, lo, hi) / y_scale).astype(np.float64)
+    return (saturate(steps + y_zero.astype(np.float64), y_zero.dtype),)
+
+
 def _centred(x: np.ndarray, zero: np.ndarray) -> np.ndarray:
     """Integers as float64, in which sums of their products are exact."""
     return x.astype(np.float64) - zero.astype(np.float64)
@@ -110,4 +136,5 @@ OPS: Operations = {
     ("colonnade", "QLinear"): _qlinear,
     ("colonnade", "QConv"): _qconv,
     ("colonnade", "QMatMul"): _qmatmul,
+    ("colonnade", "QAdd"): _qadd,
 }

@@ -230,6 +230,33 @@ def zero_operand(value: str, view: View) -> Operand:
     )
 
 
+def lower_qadd(node: Node, view: View) -> Choice | str:
+    """QAdd, in the columns of either operand."""
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.inputs
+    shape = view.shape(node.outputs[0])
+    if not shape or 0 in shape:
+        return "no axes or no elements"
+    for value, zero in ((a, a_zero), (b, b_zero), (node.outputs[0], y_zero)):
+        if view.dtype(value) is DType.INT8 and view.constant(zero) is None:
+            return "a zero point of int8 that the run makes"
+    layouts = [view.layout(value) for value in (a, b) if view.layout(value).is_columns]
+    layout = layouts[0] if layouts else Layout(1 if len(shape) > 2 else len(shape) - 1)
+    assert layout.feature_axis is not None
+    features = shape[layout.feature_axis]
+    columns = math.prod(shape) // features
+    ends = tuple(float(cast(float, node.attrs[name])) for name in ("lo", "hi"))
+    operands: tuple[Operand, ...] = (
+        In(a, layout), _floats(a_scale, view), zero_operand(a_zero, view),
+        In(b, layout), _floats(b_scale, view), zero_operand(b_zero, view),
+        _floats(y_scale, view), zero_operand(y_zero, view), Out(node.outputs[0], layout),
+    )  # fmt: skip
+    params = (features, columns, *ends)
+    return Choice(
+        "bytes_sum", operands, params, "two tensors of 8 bits", owns_columns=True,
+        panels=-(-columns // view.panel), flops=math.prod(shape), striped=Striped(params),
+    )  # fmt: skip
+
+
 def lower_quantize_columns(node: Node, view: View) -> Choice | str:
     """QuantizeLinear of what is in columns, with one scale."""
     x, y = node.inputs[0], node.outputs[0]
@@ -283,6 +310,7 @@ def _default_zero(dtype: DType) -> Const:
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("colonnade", "QLinear"): lower_qlinear,
     ("colonnade", "QConv"): lower_qconv,
+    ("colonnade", "QAdd"): lower_qadd,
     ("", "QuantizeLinear"): lower_quantize_columns,
     ("", "DequantizeLinear"): lower_dequantize_columns,
 }
