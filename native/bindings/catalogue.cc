@@ -151,7 +151,6 @@ NumpyBytes pack_bytes(const Int8Array& w, int64_t m, int64_t k) {
   return packed;
 }
 
-// As floats, when the convolution is depthwise.
 NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
                           bool is_depthwise) {
   const ConvShape s = conv_shape_from(shape);
@@ -159,8 +158,8 @@ NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
   if (static_cast<int64_t>(w.size()) != count)
     throw nb::value_error("weights do not fit the shape");
   if (is_depthwise) {
-    NumpyBytes packed = make_bytes(4 * kernels::packed_byte_depthwise_weights(s));
-    kernels::pack_byte_depthwise_weights(w.data(), s, reinterpret_cast<float*>(packed.data()));
+    NumpyBytes packed = make_bytes(kernels::packed_byte_depthwise_weights(s));
+    kernels::pack_byte_depthwise_weights(w.data(), s, reinterpret_cast<int8_t*>(packed.data()));
     return packed;
   }
   NumpyBytes packed = make_bytes(kernels::packed_byte_conv_weights(s));

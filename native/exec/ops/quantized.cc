@@ -150,7 +150,7 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool i
     return "x is too small";
   }
   const bool fits = is_depthwise
-                        ? holds_floats(o[kW], kernels::packed_byte_depthwise_weights(s))
+                        ? holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))
                         : holds_bytes(o[kW], kernels::packed_byte_conv_weights(s));
   if (!fits) return "w is too small";
   std::string error = check_product(o, m, out_columns, lanes);

@@ -61,10 +61,8 @@ bool has_byte_conv(const ConvShape& s) {
 }
 
 bool has_byte_depthwise(const ConvShape& s) {
-  // Sums of products of bytes are exact in float32 up to here.
-  constexpr int64_t kTapsMax = (1 << 24) / (255 * 128);
   return s.group == s.channels && s.channels == s.out_channels &&
-         s.kernel_h * s.kernel_w <= kTapsMax;
+         s.kernel_h * s.kernel_w <= kByteDepthMax;
 }
 
 int64_t byte_matmul_scratch_bytes(int64_t panel_lanes) { return kStagedRows * panel_lanes * 4; }
@@ -107,15 +105,16 @@ void pack_byte_conv_weights(const int8_t* w, const ConvShape& s, int8_t* packed)
 }
 
 int64_t packed_byte_depthwise_weights(const ConvShape& s) {
-  return byte_groups(s.channels) * kByteGroup * s.kernel_h * s.kernel_w;
+  const int64_t taps = byte_groups(s.kernel_h * s.kernel_w) * kByteGroup;
+  return byte_tiles(s.channels) * kByteTile * taps;
 }
 
-void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& s, float* packed) {
+void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& s, int8_t* packed) {
   const int64_t taps = s.kernel_h * s.kernel_w;
-  std::fill_n(packed, packed_byte_depthwise_weights(s), 0.0f);
+  std::fill_n(packed, packed_byte_depthwise_weights(s), int8_t{0});
   for (int64_t c = 0; c < s.channels; ++c) {
     for (int64_t tap = 0; tap < taps; ++tap) {
-      packed[(c / kByteGroup * taps + tap) * kByteGroup + c % kByteGroup] = w[c * taps + tap];
+      packed_at(packed, byte_groups(taps), c, tap) = w[c * taps + tap];
     }
   }
 }

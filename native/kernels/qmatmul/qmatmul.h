@@ -125,8 +125,8 @@ void pack_byte_weights(const int8_t* w, int64_t m, int64_t k, int8_t* packed);
 // w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
 int64_t packed_byte_conv_weights(const ConvShape& shape);
 void pack_byte_conv_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);
-// w: [channels][taps]. Packed: [four channels][tap][channel] as float, for exact products.
+// w: [channels][taps]. Packed: [four channels][four taps][channel][tap], zeros where there is none.
 int64_t packed_byte_depthwise_weights(const ConvShape& shape);
-void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& shape, float* packed);
+void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);
 
 }  // namespace colonnade::kernels

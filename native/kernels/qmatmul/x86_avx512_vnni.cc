@@ -8,20 +8,18 @@ namespace {
 
 using namespace avx512;
 
+#include "kernels/qmatmul/lanes_avx512.inc"
+
 using DotX = IntVec;
 using DotW = IntVec;
 
-inline DotX load_bytes(const uint8_t* p) { return load_int(reinterpret_cast<const int32_t*>(p)); }
+inline DotX as_bytes(IntVec lanes) { return lanes; }
+inline DotW as_weights(IntVec lanes) { return lanes; }
 
-// Four weights in every lane.
-inline DotW spread_bytes(const int8_t* w) {
-  int32_t four;
-  __builtin_memcpy(&four, w, sizeof four);
-  return set1_int(four);
-}
-
+// In assembly, for GCC 12 moves every sum to another register around the intrinsic.
 inline IntVec dot(DotX x, DotW w, IntVec acc) {
-  return {_mm512_dpbusd_epi32(acc.raw, x.raw, w.raw)};
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc.raw) : "v"(x.raw), "v"(w.raw));
+  return acc;
 }
 
 // Packing comes before products.
@@ -29,6 +27,7 @@ inline IntVec dot(DotX x, DotW w, IntVec acc) {
 // Extend it.
 #include "kernels/conv/plan_shift_avx512.inc"
 #include "kernels/conv/pack_lines_avx512.inc"
+#include "kernels/qmatmul/depthwise_x86.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 
