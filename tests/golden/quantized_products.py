@@ -9,6 +9,12 @@ from colonnade.passes.fold_dequantized import fold_dequantized
 from colonnade.passes.fold_output_quantization import fold_output_quantization
 from colonnade.passes.fold_product_bias import fold_product_bias
 from colonnade.passes.fold_quantized_products import fold_quantized_products
+from colonnade.passes.fuse_elementwise import (
+    fuse_epilogue,
+    lower_elementwise,
+    merge_elementwise,
+)
+from colonnade.passes.fuse_quantized_sum import fuse_quantized_sum
 from golden.builder import Case, weights
 from golden.quantized import IMAGE, MATRIX, PRODUCT, ROWS, X, case, int8, powers, uint8
 
@@ -151,9 +157,23 @@ DEQUANTIZED = (
 
 FOLDS = (fold_quantized_products, fold_product_bias, fold_output_quantization)
 IN_FLOAT = (
-    case(dequantize_products, "linear",
+    case(dequantize_products, "weights_with_a_zero_point",
+          "(float[3,8] x) => (uint8 y) {" f" {X} w = DequantizeLinear(wq, ws, wz5)"
+          " p = MatMul(d, w) s = Add(p, b) y = QuantizeLinear(s, ys, yz) }",
+          after=FOLDS, wq=int8(8, 5), b=weights(5), wz5=np.int8(3)),
+    case(dequantize_products, "groups_of_two_channels",
+          f"{IMAGE} {{ {X} w = DequantizeLinear(wq, ws)  y = Conv <group = 2> (d, w) }}",
+          after=FOLDS, wq=int8(6, 2, 3, 3)),
+    case(dequantize_products, "int8_whose_zero_point_the_run_makes",
+          "(float[3,8] x, int8 z) => (float y) {" " q = QuantizeLinear(x, xs, z)"
+          f" d = DequantizeLinear(q, xs, z) w = DequantizeLinear(wq, ws) y = MatMul(d, w) }}",
+          after=FOLDS, wq=int8(8, 5), feeds={"z": np.array(-4, np.int8)}),
+    case(dequantize_products, "not_linear",
           "(float[3,8] x) => (uint8 y) {" f"{PRODUCT} s = Add(p, b) y = QuantizeLinear(s, ys, yz) }}",
-          after=FOLDS, wq=int8(8, 5), b=weights(5)),
+          fuses=False, after=FOLDS, wq=int8(8, 5), b=weights(5)),
+    case(dequantize_products, "not_depthwise",
+          f"{IMAGE} {{ {X} w = DequantizeLinear(wq, ws)  y = Conv <group = 4> (d, w) }}",
+          fuses=False, after=FOLDS, wq=int8(4, 1, 3, 3)),
     case(dequantize_products, "conv_by_channel",
           f"{IMAGE} {{ {X} w = DequantizeLinear <axis = 0> (wq, ws6, wz6)"
           " y = Conv <pads = [1,1,1,1]> (d, w, b) }",
@@ -162,12 +182,52 @@ IN_FLOAT = (
           "(float[2,3,8] x, float[2,8,4] z) => (int8 y) {" f"{X}"
           " r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)  p = MatMul(d, e)"
           " y = QuantizeLinear(p, ys, sz) }", after=FOLDS),
-    case(dequantize_products, "scale_of_the_run",
+    case(dequantize_products, "not_scale_of_the_run",
           f"{MATRIX} {{ q, s, z = DynamicQuantizeLinear(x)  d = DequantizeLinear(q, s, z)"
-          " w = DequantizeLinear <axis = 1> (wq, ws5)  y = MatMul(d, w) }", after=FOLDS,
-          wq=int8(8, 5)),
+          " w = DequantizeLinear <axis = 1> (wq, ws5)  y = MatMul(d, w) }", fuses=False,
+          after=FOLDS, wq=int8(8, 5)),
     case(dequantize_products, "not_a_product_in_float32",
           f"{MATRIX} {{ y = MatMul(x, w) }}", fuses=False, w=weights(8, 5)),
+)  # fmt: skip
+
+
+TO_PROGRAMS = (lower_elementwise, merge_elementwise)
+BOTH = f" {X} r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)"
+TWO = "(float[2,3,8] x, float[2,3,8] z)"
+
+
+def _sum(name: str, text: str, *, fuses: bool = True) -> Case:
+    return case(fuse_quantized_sum, name, text, fuses=fuses, after=TO_PROGRAMS)
+
+
+SUMS = (
+    _sum("plain", f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}"),
+    _sum("relu_int8",
+         f"{TWO} => (int8 y) {{ {BOTH} s = Add(e, d) t = Relu(s) y = QuantizeLinear(t, ys, sz) }}"),
+    _sum("not_a_product",
+         f"{TWO} => (uint8 y) {{ {BOTH} s = Mul(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
+    _sum("not_of_a_float",
+         f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, z) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
+    _sum("not_read_twice",
+         f"{TWO} => (uint8 y, float s) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}",
+         fuses=False),
+    _sum("not_broadcast",
+         "(float[2,3,8] x, float[3,8] z) => (uint8 y) {"
+         f" {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
+)  # fmt: skip
+
+WITH_EPILOGUE = (*FOLDS, *TO_PROGRAMS)
+EPILOGUES = (
+    case(fuse_epilogue, "quantized_product",
+         f"{MATRIX} {{ {PRODUCT} s = Add(p, b) y = Sigmoid(s) }}", after=WITH_EPILOGUE,
+         wq=int8(8, 5), b=weights(5)),
+    case(fuse_epilogue, "not_behind_a_quantized_output",
+         f"{MATRIX} {{ {PRODUCT} s = QuantizeLinear(p, ys, yz) t = DequantizeLinear(s, ys, yz)"
+         " y = Sigmoid(t) }", fuses=False, after=WITH_EPILOGUE, wq=int8(8, 5)),
+    case(fold_output_quantization, "behind_an_epilogue",
+         "(float[3,8] x) => (uint8 y) {"
+         f" {PRODUCT} s = Sigmoid(p) y = QuantizeLinear(s, ys, yz) }}",
+         after=(*WITH_EPILOGUE, fuse_epilogue), wq=int8(8, 5)),
 )  # fmt: skip
 
 CASES = (
@@ -176,4 +236,6 @@ CASES = (
     *OUTPUTS,
     *DEQUANTIZED,
     *IN_FLOAT,
+    *SUMS,
+    *EPILOGUES,
 )

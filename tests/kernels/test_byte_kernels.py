@@ -15,7 +15,15 @@ import pytest
 from colonnade import _core
 from colonnade.ir import Instruction, Program
 from colonnade.planner.lower.program import encode_program
-from kernels.harness import columns_of, each_isa, empty_panels, from_panels, lanes_of, run_call, to_panels
+from kernels.harness import (
+    columns_of,
+    each_isa,
+    empty_panels,
+    from_panels,
+    lanes_of,
+    run_call,
+    to_panels,
+)
 
 NO_EPILOGUE = ((), ())
 F32 = np.float32
@@ -80,7 +88,9 @@ def quantize(values: np.ndarray, scale: np.float32, zero: np.uint8) -> np.ndarra
     return (np.rint(inside) + z).astype(np.uint8)
 
 
-def make_scales(rng: np.random.Generator, m: int, zero: int, *, bias: bool, to_bytes: bool) -> Scales:
+def make_scales(
+    rng: np.random.Generator, m: int, zero: int, *, bias: bool, to_bytes: bool
+) -> Scales:
     return Scales(
         rng.uniform(0.001, 0.02, m).astype(F32),
         rng.uniform(-2, 2, m).astype(F32) if bias else None,
@@ -125,9 +135,7 @@ def run_product(
     ]  # fmt: skip
     order = (*range(9), len(inputs), *range(9, len(inputs)))
     row = _core.choose_byte_matmul(isa)[0]
-    status = run_call(
-        kernel, inputs, [y], (row, *head, *ends), isa, order=order, threads=threads
-    )
+    status = run_call(kernel, inputs, [y], (row, *head, *ends), isa, order=order, threads=threads)
     assert status[0] == 0
     if s.y_scale is None:
         return from_panels(y, columns)
@@ -228,9 +236,7 @@ class Case:
     def sums(self, x: np.ndarray, w: np.ndarray, zero: int) -> np.ndarray:
         """[outs, columns] of (x - zero) * w, exactly."""
         top, left, bottom, right = self.pads
-        centred = np.pad(
-            x.astype(np.int64) - zero, ((0, 0), (0, 0), (top, bottom), (left, right))
-        )
+        centred = np.pad(x.astype(np.int64) - zero, ((0, 0), (0, 0), (top, bottom), (left, right)))
         out_h, out_w = self.out_size
         result = np.zeros((self.batch, self.outs, out_h, out_w), np.int64)
         own, each = self.channels // self.group, self.outs // self.group
@@ -328,8 +334,7 @@ def test_sums(isa: str, features: int) -> None:
     status = run_call("bytes_sum", inputs, [y], (features, columns, 0.0, 4.0), isa)
     assert status[0] == 0
     left, right = (
-        (v.astype(F32) - F32(z[0])) * s[0]
-        for v, (s, z) in zip((a, b), scales[:2], strict=True)
+        (v.astype(F32) - F32(z[0])) * s[0] for v, (s, z) in zip((a, b), scales[:2], strict=True)
     )
     expected = quantize(np.clip(left + right, F32(0), F32(4)), scales[2][0][0], scales[2][1][0])
     np.testing.assert_array_equal(from_bytes(y, features, columns), expected)
@@ -337,7 +342,9 @@ def test_sums(isa: str, features: int) -> None:
 
 @each_isa
 @pytest.mark.parametrize("is_signed", [False, True])
-@pytest.mark.parametrize(("outer", "features", "inner"), [(1, 1, 1), (3, 5, 7), (2, 8, 70), (90, 6, 1)])
+@pytest.mark.parametrize(
+    ("outer", "features", "inner"), [(1, 1, 1), (3, 5, 7), (2, 8, 70), (90, 6, 1)]
+)
 def test_rows_and_back(isa: str, outer: int, features: int, inner: int, is_signed: bool) -> None:
     rng = np.random.default_rng(outer)
     lanes = lanes_of(isa)

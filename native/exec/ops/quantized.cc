@@ -39,7 +39,8 @@ const ByteMatmulRow* find_row(int64_t number, Isa isa) {
   return row.isa <= isa ? &row : nullptr;
 }
 
-// ---- products. operands: x, w, w_scale, w_sum, bias, x_scale, x_zero, y_scale, y_zero, y, extras...
+// ---- products. operands: x, w, w_scale, w_sum, bias, x_scale, x_zero, y_scale, y_zero, y,
+// extras...
 constexpr size_t kX = 0, kW = 1, kWScale = 2, kWSum = 3, kBias = 4, kXScale = 5, kXZero = 6,
                  kYScale = 7, kYZero = 8, kY = 9, kProductOperands = 10;
 
@@ -149,9 +150,8 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool i
   if (!holds_floats(o[kX], byte_panel_lanes(s.channels, in_columns, lanes))) {
     return "x is too small";
   }
-  const bool fits = is_depthwise
-                        ? holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))
-                        : holds_bytes(o[kW], kernels::packed_byte_conv_weights(s));
+  const bool fits = is_depthwise ? holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))
+                                 : holds_bytes(o[kW], kernels::packed_byte_conv_weights(s));
   if (!fits) return "w is too small";
   std::string error = check_product(o, m, out_columns, lanes);
   if (!error.empty()) return error;

@@ -6,17 +6,15 @@
 
 namespace colonnade {
 
-#define BYTE_MATMUL_ROW(name, space, isa, lanes)                                        \
-  namespace space {                                                                     \
-  void name##_matmul(const kernels::ByteMatmulParams&, int64_t, int64_t, int64_t,       \
-                     int64_t, void*);                                                   \
-  void name##_conv(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t,  \
-                   void*);                                                              \
-  void name##_depthwise(const kernels::ByteConvParams&, int64_t, int64_t, int64_t,      \
-                        int64_t, void*);                                                \
-  void name##_add(const kernels::ByteSumParams&, int64_t, int64_t);                     \
-  void name##_quantize(const kernels::ByteBorderParams&, int64_t, int64_t);             \
-  void name##_dequantize(const kernels::ByteBorderParams&, int64_t, int64_t);           \
+#define BYTE_MATMUL_ROW(name, space, isa, lanes)                                                   \
+  namespace space {                                                                                \
+  void name##_matmul(const kernels::ByteMatmulParams&, int64_t, int64_t, int64_t, int64_t, void*); \
+  void name##_conv(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t, void*);     \
+  void name##_depthwise(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t,        \
+                        void*);                                                                    \
+  void name##_add(const kernels::ByteSumParams&, int64_t, int64_t);                                \
+  void name##_quantize(const kernels::ByteBorderParams&, int64_t, int64_t);                        \
+  void name##_dequantize(const kernels::ByteBorderParams&, int64_t, int64_t);                      \
   }
 #include "kernels/qmatmul/kernels.inc"
 #undef BYTE_MATMUL_ROW
@@ -25,10 +23,16 @@ namespace kernels {
 namespace {
 
 constexpr ByteMatmulRow kRows[] = {
-#define BYTE_MATMUL_ROW(name, space, isa, lanes)                              \
-  {#name,                    Isa::isa,          lanes,                        \
-   &space::name##_matmul,    &space::name##_conv, &space::name##_depthwise,   \
-   &space::name##_add,       &space::name##_quantize, &space::name##_dequantize},
+#define BYTE_MATMUL_ROW(name, space, isa, lanes) \
+  {#name,                                        \
+   Isa::isa,                                     \
+   lanes,                                        \
+   &space::name##_matmul,                        \
+   &space::name##_conv,                          \
+   &space::name##_depthwise,                     \
+   &space::name##_add,                           \
+   &space::name##_quantize,                      \
+   &space::name##_dequantize},
 #include "kernels/qmatmul/kernels.inc"
 #undef BYTE_MATMUL_ROW
 };

@@ -31,12 +31,12 @@ constexpr int64_t byte_groups(int64_t features) { return (features + kByteGroup 
 
 // From sums to outputs. y_scale null: float32 panels at y, else bytes at y_bytes.
 struct ByteOutput {
-  const float* w_scale;   // [m]
-  const int32_t* w_sum;   // [m]
-  const float* bias;      // [m], or null.
-  const float* x_scale;   // One value, as the next three.
+  const float* w_scale;  // [m]
+  const int32_t* w_sum;  // [m]
+  const float* bias;     // [m], or null.
+  const float* x_scale;  // One value, as the next three.
   const uint8_t* x_zero;
-  const float* y_scale;   // Or null.
+  const float* y_scale;  // Or null.
   const uint8_t* y_zero;
   float* y;
   uint8_t* y_bytes;

@@ -6,14 +6,13 @@
 namespace colonnade::avx512 {
 namespace {
 
-#include "kernels/qmatmul/lanes_avx512.inc"
-
 #include "kernels/qmatmul/dot_split.inc"
+#include "kernels/qmatmul/lanes_avx512.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
-#include "kernels/conv/plan_shift_avx512.inc"
 #include "kernels/conv/pack_lines_avx512.inc"
+#include "kernels/conv/plan_shift_avx512.inc"
 #include "kernels/qmatmul/depthwise_x86.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"

@@ -1,7 +1,6 @@
-#include "simd/x86_avx512.h"
-
 #include "kernels/conv/blocks.h"
 #include "kernels/qmatmul/qmatmul.h"
+#include "simd/x86_avx512.h"
 
 namespace colonnade::avx512_vnni {
 namespace {
@@ -25,8 +24,8 @@ inline IntVec dot(DotX x, DotW w, IntVec acc) {
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
-#include "kernels/conv/plan_shift_avx512.inc"
 #include "kernels/conv/pack_lines_avx512.inc"
+#include "kernels/conv/plan_shift_avx512.inc"
 #include "kernels/qmatmul/depthwise_x86.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"

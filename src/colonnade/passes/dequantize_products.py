@@ -12,7 +12,6 @@ point becomes 0, so that sparse kernels see the zeros.
 from __future__ import annotations
 
 from collections.abc import Iterator
-
 from typing import cast
 
 import numpy as np
@@ -20,7 +19,6 @@ import numpy as np
 from colonnade.ir import DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import OPSET, Construction
 from colonnade.passes.quantization import bias_of, is_product, output_of
-
 
 DEPTH_MAX = 1 << 15
 """Terms of a sum of uint8 x int8 that surely fit int32."""

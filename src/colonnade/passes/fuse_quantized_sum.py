@@ -60,9 +60,7 @@ def _patch(
     graph: Graph, total: Node, node: Node, found: list[Quantized], limits: tuple[float, float]
 ) -> Patch:
     made = Construction(graph, node, "sum")
-    a, b, y = (
-        add_operand(made, source, graph.dtype(source.value)) for source in found
-    )
+    a, b, y = (add_operand(made, source, graph.dtype(source.value)) for source in found)
     inputs = (found[0].value, *a, found[1].value, *b, *y)
     attrs = {"lo": limits[0], "hi": limits[1]}
     made.add(Node("QAdd", inputs, node.outputs[:1], attrs, node.name, "colonnade", 1))

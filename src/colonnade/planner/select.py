@@ -270,9 +270,7 @@ class Selector:
         self.selection.calls.append(Selected(choice, tuple(operands), frozenset(writes), label, op))
 
     def _convert(self, value: str, source: Layout, target: Layout) -> None:
-        choice = conversion(
-            value, self.view.shape(value), self.view.dtype(value), source, target
-        )
+        choice = conversion(value, self.view.shape(value), self.view.dtype(value), source, target)
         operands = (self.require(value, source), self._place(value, target, is_copy=True))
         self.selection.calls.append(
             Selected(choice, operands, frozenset(operands[1:]), f"{value} to {target}", "layout")

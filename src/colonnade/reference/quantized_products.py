@@ -6,7 +6,7 @@
 
 | operation | inputs, in order (a name with ? may be absent) |
 |---|---|
-| QLinear, QConv | x, w, x_scale, x_zero, w_scale, w_zero, bias?, y_scale?, y_zero? |
+| QLinear, QConv | x, w, x_scale, x_zero, w_scale, w_zero, bias?, y_scale?, y_zero?, extras... |
 | QMatMul | a, b, a_scale, a_zero, b_scale, b_zero, y_scale?, y_zero? |
 | QAdd | a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero |
 
@@ -24,12 +24,14 @@ acc fits int32 while k <= 33,025: 2^31 / 255^2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 
 from colonnade.ir import Node
 from colonnade.reference.conv import convolve
+from colonnade.reference.fused import with_epilogue
 from colonnade.reference.matmul import matmul
 from colonnade.reference.operation import Operations, Outputs
 from colonnade.reference.precision import narrow, wide
@@ -47,10 +49,10 @@ def _qlinear(
     bias: np.ndarray | None = None,
     y_scale: np.ndarray | None = None,
     y_zero: np.ndarray | None = None,
+    *extra: np.ndarray | None,
 ) -> Outputs:
-    del node
     total = matmul(_centred(x, x_zero), _centred(w, _by_row(w_zero, w.ndim)).T)
-    return _finished(total, x_scale * w_scale, bias, y_scale, y_zero)
+    return _finished(node, total, x_scale * w_scale, bias, (y_scale, y_zero), extra)
 
 
 def _qconv(
@@ -64,11 +66,12 @@ def _qconv(
     bias: np.ndarray | None = None,
     y_scale: np.ndarray | None = None,
     y_zero: np.ndarray | None = None,
+    *extra: np.ndarray | None,
 ) -> Outputs:
     total = convolve(node, _centred(x, x_zero), _centred(w, _by_row(w_zero, w.ndim)))
     factor = _by_row(x_scale * w_scale, total.ndim - 1)
     shift = None if bias is None else _by_row(bias, total.ndim - 1)
-    return _finished(total, factor, shift, y_scale, y_zero)
+    return _finished(node, total, factor, shift, (y_scale, y_zero), extra)
 
 
 def _qmatmul(
@@ -82,9 +85,8 @@ def _qmatmul(
     y_scale: np.ndarray | None = None,
     y_zero: np.ndarray | None = None,
 ) -> Outputs:
-    del node
     total = matmul(_centred(a, a_zero), _centred(b, b_zero))
-    return _finished(total, a_scale * b_scale, None, y_scale, y_zero)
+    return _finished(node, total, a_scale * b_scale, None, (y_scale, y_zero), ())
 
 
 def _qadd(
@@ -118,14 +120,18 @@ def _by_row(parameter: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _finished(
+    node: Node,
     total: np.ndarray,
     factor: np.ndarray,
     bias: np.ndarray | None,
-    y_scale: np.ndarray | None,
-    y_zero: np.ndarray | None,
+    output: tuple[np.ndarray | None, np.ndarray | None],
+    extra: Sequence[np.ndarray | None],
 ) -> Outputs:
     scaled = wide(narrow(total, np.float32)) * wide(factor)
     result = narrow(scaled if bias is None else scaled + wide(bias), np.float32)
+    if "epilogue" in node.attrs:
+        (result,) = with_epilogue(node, result, extra)
+    y_scale, y_zero = output
     if y_scale is None or y_zero is None:
         return (result,)
     steps = np.rint(result / y_scale).astype(np.float64)

@@ -112,9 +112,7 @@ def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKerne
     row, name, tile = _core.choose_byte_matmul(view.isa)
     blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
     weights = product.weights
-    packed = Const(
-        (product.inputs[1], "bytes"), lambda: _core.pack_byte_matmul(weights, m, k)
-    )
+    packed = Const((product.inputs[1], "bytes"), lambda: _core.pack_byte_matmul(weights, m, k))
     sizes = (row, m, k, columns)
     why = f"{name}, {k} to {m} features"
     return ProductKernel(
@@ -291,9 +289,7 @@ def _border(node: Node, view: View, kernel: str, layout: Layout) -> Choice:
     columns = math.prod(shape) // shape[axis]
     zero = node.inputs[2] if len(node.inputs) > 2 else ""
     integers = y if kernel == "quantize_columns" else x
-    zero_point: Operand = (
-        zero_operand(zero, view) if zero else _default_zero(view.dtype(integers))
-    )
+    zero_point: Operand = zero_operand(zero, view) if zero else _default_zero(view.dtype(integers))
     params = (shape[axis], columns)
     return Choice(
         kernel, (In(x, layout), _floats(node.inputs[1], view), zero_point, Out(y, layout)), params,
