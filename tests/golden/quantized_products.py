@@ -166,7 +166,7 @@ IN_FLOAT = (
           after=FOLDS, wq=int8(6, 2, 3, 3)),
     case(dequantize_products, "int8_whose_zero_point_the_run_makes",
           "(float[3,8] x, int8 z) => (float y) {" " q = QuantizeLinear(x, xs, z)"
-          f" d = DequantizeLinear(q, xs, z) w = DequantizeLinear(wq, ws) y = MatMul(d, w) }}",
+          " d = DequantizeLinear(q, xs, z) w = DequantizeLinear(wq, ws) y = MatMul(d, w) }",
           after=FOLDS, wq=int8(8, 5), feeds={"z": np.array(-4, np.int8)}),
     case(dequantize_products, "not_linear",
           "(float[3,8] x) => (uint8 y) {" f"{PRODUCT} s = Add(p, b) y = QuantizeLinear(s, ys, yz) }}",

@@ -6,8 +6,9 @@
 namespace colonnade::avx512 {
 namespace {
 
-#include "kernels/qmatmul/dot_split.inc"
 #include "kernels/qmatmul/lanes_avx512.inc"
+// By its intrinsics.
+#include "kernels/qmatmul/dot_split.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.

@@ -30,6 +30,7 @@ from colonnade.planner.choice import (
     WeightFacts,
 )
 from colonnade.planner.lower import LOWERINGS
+from colonnade.planner.plan import Param
 
 
 @dataclass(frozen=True)
@@ -333,11 +334,12 @@ def conversion(
     columns = target if target.is_columns else source
     axis = columns.feature_axis
     assert axis is not None
-    params = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+    space = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
     operands = (In(value, source), Out(value, target))
     if dtype in BYTES:
         kernel = "rows_to_bytes" if target.is_columns else "bytes_to_rows"
-        params = (*params, int(dtype is DType.INT8))
+        params: tuple[Param, ...] = (*space, int(dtype is DType.INT8))
     else:
         kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
+        params = space
     return Choice(kernel, operands, params, owns_columns=True, striped=Striped(params))
