@@ -13,6 +13,8 @@
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/layout/layout.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/qmatmul/qmatmul.h"
+#include "kernels/rnn/rnn.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::bindings {
@@ -133,6 +135,74 @@ NumpyBytes pack_sparse(int row, const FloatArray& w, int64_t groups, int64_t m, 
   return bytes;
 }
 
+using Int8Array = nb::ndarray<const int8_t, nb::c_contig, nb::device::cpu>;
+
+// (row number, name, rows of a tile): one row for products, convolutions and depthwise ones.
+RowChoice choose_byte_row(const std::string& isa) {
+  const auto& row = kernels::choose_byte_matmul(isa_from(isa));
+  return {number_of(kernels::byte_matmul_rows(), row), row.name,
+          static_cast<int>(kernels::kByteTile)};
+}
+
+NumpyBytes pack_bytes(const Int8Array& w, int64_t m, int64_t k) {
+  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
+  NumpyBytes packed = make_bytes(kernels::packed_byte_weights(m, k));
+  kernels::pack_byte_weights(w.data(), m, k, reinterpret_cast<int8_t*>(packed.data()));
+  return packed;
+}
+
+NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
+                          bool is_depthwise) {
+  const ConvShape s = conv_shape_from(shape);
+  const int64_t count = s.out_channels * (s.channels / s.group) * s.kernel_h * s.kernel_w;
+  if (static_cast<int64_t>(w.size()) != count)
+    throw nb::value_error("weights do not fit the shape");
+  if (is_depthwise) {
+    NumpyBytes packed = make_bytes(kernels::packed_byte_depthwise_weights(s));
+    kernels::pack_byte_depthwise_weights(w.data(), s, reinterpret_cast<int8_t*>(packed.data()));
+    return packed;
+  }
+  NumpyBytes packed = make_bytes(kernels::packed_byte_conv_weights(s));
+  kernels::pack_byte_conv_weights(w.data(), s, reinterpret_cast<int8_t*>(packed.data()));
+  return packed;
+}
+
+kernels::RecurrentKind recurrent_kind(int kind) {
+  if (kind < 0 || kind > static_cast<int>(kernels::RecurrentKind::gru_reset_behind)) {
+    throw nb::value_error("unknown kind of recurrent layer");
+  }
+  return static_cast<kernels::RecurrentKind>(kind);
+}
+
+// (lanes, name)
+std::tuple<int, std::string> choose_recurrent_row(const std::string& isa) {
+  const auto& row = kernels::choose_recurrent(isa_from(isa));
+  return {row.lanes, row.name};
+}
+
+int64_t recurrent_packed_floats(int kind, int64_t directions, int64_t hidden, int lanes) {
+  return kernels::recurrent_packed_floats(recurrent_kind(kind), directions, hidden, lanes);
+}
+
+// r: [directions, hidden, gates * hidden].
+NumpyFloats pack_recurrent(int kind, const FloatArray& r, int64_t directions, int64_t hidden,
+                           int lanes) {
+  const kernels::RecurrentKind known = recurrent_kind(kind);
+  if (lanes < 1 || directions < 1 || hidden < 1 ||
+      static_cast<int64_t>(r.size()) != directions * hidden * hidden * gate_count(known)) {
+    throw nb::value_error("weights are not directions x hidden x gates");
+  }
+  NumpyFloats packed =
+      make_floats(kernels::recurrent_packed_floats(known, directions, hidden, lanes));
+  auto* out = static_cast<float*>(packed.data());
+  for (int64_t d = 0; d < directions; ++d) {
+    for (int64_t tile = 0; tile < kernels::recurrent_tiles(known, hidden, lanes); ++tile) {
+      kernels::pack_recurrent_tile(known, hidden, lanes, d, tile, r.data(), out);
+    }
+  }
+  return packed;
+}
+
 std::vector<std::string> op_names() {
   std::vector<std::string> names;
   for (const exec::Op* op : exec::all_ops()) names.emplace_back(op->name);
@@ -167,9 +237,17 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("transposed"));
   m.def("pack_rows", &pack_rows, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
         nb::arg("transposed"));
+  m.def("choose_byte_matmul", &choose_byte_row, nb::arg("isa"));
+  m.def("pack_byte_matmul", &pack_bytes, nb::arg("w"), nb::arg("m"), nb::arg("k"));
+  m.def("pack_byte_conv", &pack_byte_conv, nb::arg("w"), nb::arg("shape"), nb::arg("is_depthwise"));
   m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));
   m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
         nb::arg("k"), nb::arg("k_block"));
+  m.def("choose_recurrent", &choose_recurrent_row, nb::arg("isa"));
+  m.def("recurrent_packed_floats", &recurrent_packed_floats, nb::arg("kind"), nb::arg("directions"),
+        nb::arg("hidden"), nb::arg("lanes"));
+  m.def("pack_recurrent", &pack_recurrent, nb::arg("kind"), nb::arg("r"), nb::arg("directions"),
+        nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_conv", &pack_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
         nb::arg("transposed"));
 }

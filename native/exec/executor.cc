@@ -21,6 +21,23 @@ int64_t share(int64_t units, int part, int parts) { return units * part / parts;
 
 int64_t round_to_line(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
+struct Bite {
+  int64_t begin;
+  int64_t end;
+};
+
+// Up to `most` of the `count` that `taken` counts from `base` on; empty when all are taken.
+Bite take_bite(std::atomic<int64_t>& taken, int64_t base, int64_t count, int64_t most) {
+  int64_t begin = taken.load(std::memory_order_relaxed);
+  while (begin < base + count) {
+    const int64_t end = std::min(begin + most, base + count);
+    if (taken.compare_exchange_weak(begin, end, std::memory_order_relaxed)) {
+      return {begin - base, end - base};
+    }
+  }
+  return {count, count};
+}
+
 }  // namespace
 
 struct alignas(64) Counter {
@@ -141,16 +158,24 @@ void Executor::give_back(runtime::ThreadRange range, std::unique_ptr<State> stat
 }
 
 // Every thread walks the steps. A step is over when its items are done, not when every thread has
-// been there: a thread that the system holds up delays nobody who does not wait for its item.
+// been there: a thread that the system holds up delays nobody who does not wait for its item. The
+// waves of a step are rounds over the same items, each over in the same way; `done` and `taken`
+// count on through all of them.
 void Executor::run_thread(void* context, int thread_idx, int num_threads) {
   Job& job = *static_cast<Job*>(context);
   Executor& self = *job.executor;
   for (size_t step = 0; step < self.plan_.steps.size(); ++step) {
     const int64_t items = self.num_items(step);
-    std::atomic<int64_t>& done = job.state->done[step].value;
-    if (done.load(std::memory_order_acquire) == items) continue;
-    self.run_step(job, step, items, thread_idx, num_threads);
-    runtime::spin_until([&] { return done.load(std::memory_order_acquire) == items; });
+    const int64_t waves = items > 0 ? self.num_waves(step) : 0;
+    const std::atomic<int64_t>& done = job.state->done[step].value;
+    while (true) {
+      const int64_t done_now = done.load(std::memory_order_acquire);
+      if (done_now >= items * waves) break;
+      const int64_t wave = done_now / items;
+      self.run_wave(job, step, wave, items, thread_idx, num_threads);
+      runtime::spin_until(
+          [&] { return done.load(std::memory_order_acquire) >= items * (wave + 1); });
+    }
   }
 }
 
@@ -167,30 +192,42 @@ int64_t Executor::num_items(size_t step_idx) const {
   return step.split == Split::columns ? step.panels : step.calls[0].prepared.units;
 }
 
-// A thread works through its own share first, then helps the others with theirs.
-void Executor::run_step(Job& job, size_t step_idx, int64_t items, int thread_idx, int num_threads) {
+int64_t Executor::num_waves(size_t step_idx) const {
+  const Step& step = plan_.steps[step_idx];
+  return step.split == Split::units && !step.calls.empty() ? step.calls[0].prepared.waves : 1;
+}
+
+// A thread works through its own share first, then helps the others with theirs. Odd waves go
+// through a share backwards: what a thread's caches still hold of the wave before comes first.
+void Executor::run_wave(Job& job, size_t step_idx, int64_t wave, int64_t items, int thread_idx,
+                        int num_threads) {
   const auto state_threads = static_cast<size_t>(job.state->num_threads);
+  const bool is_one_bite = num_threads == 1 && num_waves(step_idx) == 1;
   for (int turn = 0; turn < num_threads; ++turn) {
     const int victim = (thread_idx + turn) % num_threads;
     const int64_t first = share(items, victim, num_threads);
     const int64_t count = share(items, victim + 1, num_threads) - first;
-    const int64_t bite = num_threads == 1 ? std::max<int64_t>(count, 1)
-                                          : std::max<int64_t>(1, count / kBitesPerThread);
+    const int64_t bite = std::max<int64_t>(1, is_one_bite ? count : count / kBitesPerThread);
     std::atomic<int64_t>& taken =
         job.state->taken[step_idx * state_threads + static_cast<size_t>(victim)].value;
+    int64_t made = 0;
     while (true) {
-      const int64_t begin = taken.fetch_add(bite, std::memory_order_relaxed);
-      if (begin >= count) break;
-      const int64_t end = std::min(begin + bite, count);
+      const auto [begin, end] = take_bite(taken, wave * count, count, bite);
+      if (begin == end) break;
       if (!job.failed.load(std::memory_order_relaxed)) {
-        run_items(job, step_idx, thread_idx, first + begin, first + end);
+        const bool is_back = wave % 2 == 1;
+        const int64_t from = is_back ? count - end : begin, to = is_back ? count - begin : end;
+        run_items(job, step_idx, wave, thread_idx, first + from, first + to);
       }
-      job.state->done[step_idx].value.fetch_add(end - begin, std::memory_order_release);
+      made += end - begin;
     }
+    // Once for all bites: every thread that waits reads this line.
+    if (made > 0) job.state->done[step_idx].value.fetch_add(made, std::memory_order_release);
   }
 }
 
-void Executor::run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end) {
+void Executor::run_items(Job& job, size_t step_idx, int64_t wave, int thread_idx, int64_t begin,
+                         int64_t end) {
   const Step& step = plan_.steps[step_idx];
   if (step.split == Split::stripe) {
     for (int64_t i = begin; i < end; ++i) run_segment(job, step_idx, thread_idx, i);
@@ -199,7 +236,7 @@ void Executor::run_items(Job& job, size_t step_idx, int thread_idx, int64_t begi
   for (size_t i = 0; i < step.calls.size(); ++i) {
     const int64_t scale = step.split == Split::columns ? step.calls[i].prepared.units_per_panel : 1;
     run_call(job, step_idx, i, operands_of(job, step_idx, i), thread_idx, begin * scale,
-             end * scale);
+             end * scale, wave);
   }
 }
 
@@ -229,7 +266,7 @@ void Executor::run_stripe(Job& job, size_t step_idx, int thread_idx, Walk& walk)
     }
     const int64_t scale = step.calls[i].prepared.units_per_panel;
     run_call(job, step_idx, i, operands.data(), thread_idx, walk.done[i] * scale,
-             walk.end[i] * scale);
+             walk.end[i] * scale, 0);
     walk.done[i] = walk.end[i];
   }
 }
@@ -243,10 +280,10 @@ std::byte* Executor::scratch_of(const Job& job, int thread_idx) const {
 }
 
 void Executor::run_call(Job& job, size_t step_idx, size_t call_idx, std::byte* const* operands,
-                        int thread_idx, int64_t begin, int64_t end) {
+                        int thread_idx, int64_t begin, int64_t end, int64_t wave) {
   const Call& call = plan_.steps[step_idx].calls[call_idx];
   const size_t number = first_call_[step_idx] + call_idx;
-  const RunContext context{operands, scratch_of(job, thread_idx), begin, end};
+  const RunContext context{operands, scratch_of(job, thread_idx), begin, end, wave};
   const int64_t start = job.trace != nullptr ? now_ns() : 0;
   const RunStatus status = call.op->run(call.prepared.params.get(), context);
   if (status.code != RunCode::ok) {

@@ -54,14 +54,17 @@ class Executor {
   void give_back(runtime::ThreadRange range, std::unique_ptr<State> state);
   static void run_thread(void* job, int thread_idx, int num_threads);
   int64_t thread_bytes() const;
-  void run_step(Job& job, size_t step_idx, int64_t items, int thread_idx, int num_threads);
-  void run_items(Job& job, size_t step_idx, int thread_idx, int64_t begin, int64_t end);
+  int64_t num_waves(size_t step_idx) const;
+  void run_wave(Job& job, size_t step_idx, int64_t wave, int64_t items, int thread_idx,
+                int num_threads);
+  void run_items(Job& job, size_t step_idx, int64_t wave, int thread_idx, int64_t begin,
+                 int64_t end);
   void run_segment(Job& job, size_t step_idx, int thread_idx, int64_t number);
   void run_stripe(Job& job, size_t step_idx, int thread_idx, Walk& walk);
   std::byte* const* operands_of(const Job& job, size_t step_idx, size_t call_idx) const;
   std::byte* scratch_of(const Job& job, int thread_idx) const;
   void run_call(Job& job, size_t step_idx, size_t call_idx, std::byte* const* operands,
-                int thread_idx, int64_t begin, int64_t end);
+                int thread_idx, int64_t begin, int64_t end, int64_t wave);
 
   Plan plan_;
   std::vector<const std::byte*> constants_;

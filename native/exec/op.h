@@ -49,10 +49,11 @@ struct OperandInfo {
 struct Prepared {
   std::shared_ptr<const void> params;  // The adapter's own POD.
   int64_t units = 1;                   // Work items that run() may be split into.
-  int64_t units_per_panel = 0;         // > 0: unit u belongs to panel u / units_per_panel.
-  int64_t scratch_bytes = 0;           // Per thread, 64-byte aligned.
-  std::vector<PanelUse> uses;          // Per operand; empty: the call cannot be in a Stripe.
-  Reach reach;                         // Of the operand whose use says so.
+  int64_t waves = 1;            // Rounds over all units; a round sees what those before made.
+  int64_t units_per_panel = 0;  // > 0: unit u belongs to panel u / units_per_panel.
+  int64_t scratch_bytes = 0;    // Per thread, 64-byte aligned.
+  std::vector<PanelUse> uses;   // Per operand; empty: the call cannot be in a Stripe.
+  Reach reach;                  // Of the operand whose use says so.
 };
 
 enum class RunCode : int32_t { ok = 0, index_out_of_range = 1, bad_value = 2 };
@@ -69,6 +70,7 @@ struct RunContext {
   std::byte* scratch;          // This thread's scratch.
   int64_t begin;               // Unit range [begin, end).
   int64_t end;
+  int64_t wave = 0;
 };
 
 struct PrepareContext {

@@ -18,7 +18,9 @@ namespace colonnade::exec {
   X(rnn)                         \
   X(shape)                       \
   X(index)                       \
-  X(integer)
+  X(integer)                     \
+  X(quantize)                    \
+  X(quantized)
 
 #define DECLARE(family) std::span<const Op> family##_ops();
 COLONNADE_OP_FAMILIES(DECLARE)

@@ -107,6 +107,15 @@ def pack_rows(
     k: int,
     transposed: bool,
 ) -> NDArray[numpy.float32]: ...
+def choose_byte_matmul(isa: str) -> tuple[int, str, int]: ...
+def pack_byte_matmul(
+    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)], m: int, k: int
+) -> NDArray[numpy.uint8]: ...
+def pack_byte_conv(
+    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
+    shape: Sequence[int],
+    is_depthwise: bool,
+) -> NDArray[numpy.uint8]: ...
 def choose_sparse(isa: str, is_conv: bool) -> tuple[int, str, int]: ...
 def pack_sparse(
     row: int,
@@ -116,6 +125,15 @@ def pack_sparse(
     k: int,
     k_block: int,
 ) -> NDArray[numpy.uint8]: ...
+def choose_recurrent(isa: str) -> tuple[int, str]: ...
+def recurrent_packed_floats(kind: int, directions: int, hidden: int, lanes: int) -> int: ...
+def pack_recurrent(
+    kind: int,
+    r: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.float32]: ...
 def pack_conv(
     row: int,
     w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],

@@ -39,8 +39,8 @@ CASES = (
     _case("gru_reset_behind", "GRU", 3, attrs=", linear_before_reset = 1"),
     _case("rnn_reverse", "RNN", 1, attrs=', direction = "reverse"'),
     _case("rnn_relu", "RNN", 1, attrs=', activations = ["Relu"]'),
-    _case("not_clipped", "LSTM", 4, attrs=", clip = 0.5", fuses=False),
+    _case("lstm_clipped", "LSTM", 4, attrs=", clip = 0.5"),
+    _case("lstm_coupled_gates", "LSTM", 4, attrs=", input_forget = 1"),
     _case("not_another_activation", "RNN", 1, attrs=', activations = ["Sigmoid"]', fuses=False),
-    _case("not_coupled_gates", "LSTM", 4, attrs=", input_forget = 1", fuses=False),
     _case("not_double", "LSTM", 4, fuses=False, element="double"),
 )

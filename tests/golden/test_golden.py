@@ -23,6 +23,9 @@ from golden import (
     elementwise,
     norms,
     products,
+    quantized_moves,
+    quantized_operators,
+    quantized_products,
     recurrent,
 )
 from golden.builder import Case, build_graph, build_model, make_feeds
@@ -37,6 +40,9 @@ CASES: tuple[Case, ...] = (
     *elementwise.CASES,
     *norms.CASES,
     *products.CASES,
+    *quantized_moves.CASES,
+    *quantized_operators.CASES,
+    *quantized_products.CASES,
     *recurrent.CASES,
 )
 ROUNDINGS = 64

@@ -35,22 +35,39 @@ RunStatus run_reverse(const void*, const RunContext& context) {
   return {};
 }
 
+// Wave by wave from one buffer to the other and back; each reads what others wrote the wave before.
+RunStatus run_waves(const void*, const RunContext& context) {
+  const size_t from = context.wave % 2 == 0 ? 0 : 1;
+  for (int64_t u = context.begin; u < context.end; ++u) {
+    numbers(context.operands[1 - from])[u] = numbers(context.operands[from])[kUnits - 1 - u] + 1;
+  }
+  return {};
+}
+
 constexpr Op kDouble{"double", nullptr, &run_double};
 constexpr Op kReverse{"reverse", nullptr, &run_reverse};
+constexpr Op kWave{"wave", nullptr, &run_waves};
+constexpr int64_t kWaves = 24;  // Even: the last one ends where the first one began.
+constexpr int64_t kSecond = (kBytes + 63) / 64 * 64;
 
-// input -> double -> arena -> reverse -> output
+// input -> double -> arena -> waves -> arena -> reverse -> output
 Plan make_plan() {
   Plan plan;
-  plan.arena_bytes = kBytes;
+  plan.arena_bytes = kSecond + kBytes;
   plan.num_inputs = 1;
   plan.num_outputs = 1;
   plan.scratch_bytes = 64;
-  plan.buffers = {
-      {Space::input, 0, 0, kBytes}, {Space::arena, 0, 0, kBytes}, {Space::output, 0, 0, kBytes}};
+  plan.buffers = {{Space::input, 0, 0, kBytes},
+                  {Space::arena, 0, 0, kBytes},
+                  {Space::output, 0, 0, kBytes},
+                  {Space::arena, 0, kSecond, kBytes}};
   Prepared prepared;
   prepared.units = kUnits;
   prepared.scratch_bytes = 64;
   plan.steps.push_back({Split::units, 0, {{&kDouble, "double", {0, 1}, prepared}}, {}});
+  Prepared waves = prepared;
+  waves.waves = kWaves;
+  plan.steps.push_back({Split::units, 0, {{&kWave, "wave", {1, 3}, waves}}, {}});
   plan.steps.push_back({Split::units, 0, {{&kReverse, "reverse", {1, 2}, prepared}}, {}});
   return plan;
 }
@@ -66,7 +83,8 @@ bool run_once(Executor& executor, runtime::ThreadRange range, int32_t seed) {
   std::byte* outputs[] = {reinterpret_cast<std::byte*>(y.data())};
   const RunResult result = executor.run(inputs, outputs, nullptr, range);
   bool is_right = result.status.code == RunCode::ok;
-  for (size_t u = 0; u < kUnits; ++u) is_right = is_right && y[u] == 2 * x[kUnits - 1 - u] + 1;
+  for (size_t u = 0; u < kUnits; ++u)
+    is_right = is_right && y[u] == 2 * x[kUnits - 1 - u] + kWaves + 1;
   return is_right;
 }
 

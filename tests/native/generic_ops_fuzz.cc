@@ -1,6 +1,7 @@
-// Hostile parameters for the adapters of the families shape, index and integer: every call must be
-// refused by prepare() or run inside its operands. Meant for the address and undefined-behaviour
-// sanitizers; without them it still checks that prepare() accepts and refuses some of each.
+// Hostile parameters for the adapters of the families shape, index, integer and quantize: every
+// call must be refused by prepare() or run inside its operands. Meant for the address and
+// undefined-behaviour sanitizers; without them it still checks that prepare() accepts and refuses
+// some of each.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -20,6 +21,7 @@ namespace colonnade::exec {
 std::span<const Op> shape_ops();
 std::span<const Op> index_ops();
 std::span<const Op> integer_ops();
+std::span<const Op> quantize_ops();
 
 namespace {
 
@@ -58,6 +60,9 @@ constexpr Pattern kPatterns[] = {
     {"reduce_axes", "otzLSLS", 2},
     {"resample", "zzdoAA", 2},
     {"grid_sample", "zzLzoof", 3},
+    {"quantize", "tzzz", 4},
+    {"dequantize", "tzzz", 4},
+    {"dynamic_scale", "z", 3},
 };
 
 class Maker {
@@ -153,7 +158,7 @@ class Maker {
 };
 
 const Op* find(std::string_view name) {
-  for (const auto family : {shape_ops(), index_ops(), integer_ops()}) {
+  for (const auto family : {shape_ops(), index_ops(), integer_ops(), quantize_ops()}) {
     for (const Op& op : family) {
       if (op.name == name) return &op;
     }

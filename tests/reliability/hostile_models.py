@@ -716,6 +716,24 @@ for _scale in (0.0, float("nan"), -1.0, float("inf")):
         "scale",
         node="n",
     )
+    _refused(
+        f"DequantizeLinear scale {_scale}",
+        _one("DequantizeLinear", {"x": [2]}, _scalar("s", _scale), elem=TensorProto.UINT8),
+        "scale",
+        node="n",
+    )
+_refused(
+    "DequantizeLinear scales for another size",
+    _one("DequantizeLinear", {"x": [2, 4]}, _floats("s", 1, 2, 3), elem=TensorProto.INT8),
+    "3 scales for axis 1 of an input [2, 4]",
+    node="n",
+)
+_refused(
+    "QuantizeLinear scales for no axis",
+    _one("QuantizeLinear", {"x": [2]}, _floats("s", 1, 2), out_elem=2),
+    "for an input of 1 axes",
+    node="n",
+)
 _refused(
     "QuantizeLinear zero point of float",
     _one("QuantizeLinear", {"x": [2]}, _scalar("s", 1), _scalar("z", 0), out_elem=2),

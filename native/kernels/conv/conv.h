@@ -57,6 +57,9 @@ struct ConvParams {
   float hi;
   PanelEpilogue epilogue;  // Or null. As in matmul.h, m0 and m1 being output channels.
   void* epilogue_context;
+  // What is packed for positions outside of the image: zero, or 32 bits of whoever shares the
+  // packing.
+  float fill;
 };
 
 struct ConvRow {

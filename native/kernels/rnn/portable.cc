@@ -9,9 +9,10 @@ namespace {
 
 }  // namespace
 
-void rnn_f32_4_portable(const kernels::RecurrentParams& params, float* scratch, int64_t unit_begin,
-                        int64_t unit_end) {
-  run_recurrent(params, scratch, unit_begin, unit_end);
+void rnn_f32_4_portable(const kernels::RecurrentParams& params, int64_t phase, int64_t direction,
+                        int64_t tile_begin, int64_t tile_end, int64_t item_begin,
+                        int64_t item_end) {
+  run_recurrent(params, phase, direction, tile_begin, tile_end, item_begin, item_end);
 }
 
 }  // namespace colonnade::portable

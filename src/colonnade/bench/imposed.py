@@ -94,7 +94,7 @@ class Imposed:
 
 def impose_on_file(source: Path, target: Path, imposition: Imposition) -> Imposed:
     """Write a copy of the model with zeros imposed. Raises ModelError for one that is refused."""
-    from colonnade.onnx.weights import WeightedModel  # noqa: PLC0415  # loads onnx
+    from colonnade.onnx.weights import WeightedModel  # loads onnx
 
     model = WeightedModel(source)
     weights = tuple(_impose(weight, imposition) for weight in model.product_weights())
@@ -111,7 +111,7 @@ def imposed_model(source: Path, imposition: Imposition) -> Iterator[Imposed]:
 
 def node_sparsity(path: Path) -> dict[str, float]:
     """The share of zeros in the weight of each product or convolution, by the node's name."""
-    from colonnade.onnx.weights import WeightedModel  # noqa: PLC0415  # loads onnx
+    from colonnade.onnx.weights import WeightedModel  # loads onnx
 
     found = {}
     for weight in WeightedModel(path).product_weights():

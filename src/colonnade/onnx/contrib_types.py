@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from colonnade.ir import Node, TensorType
+from colonnade.onnx.contrib_quantized import infer_quantized
 from colonnade.onnx.infer import infer_node
 
 _LIKE_FIRST: dict[tuple[str, str], tuple[int, ...]] = {
@@ -35,7 +36,8 @@ def infer_any_node(
         return {node.outputs[i]: first for i in _LIKE_FIRST[key] if i < count and node.outputs[i]}
     if key == ("com.microsoft", "MultiHeadAttention"):
         return _attention_type(node, input_types)
-    return infer_node(node, input_types, input_values, opset)
+    quantized = infer_quantized(node, input_types, input_values)
+    return infer_node(node, input_types, input_values, opset) if quantized is None else quantized
 
 
 def _attention_type(node: Node, input_types: Mapping[str, TensorType]) -> Mapping[str, TensorType]:

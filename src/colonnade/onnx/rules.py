@@ -89,6 +89,12 @@ def check_quantized_conv(view: NodeView) -> None:
     rules_quantize.check_quantize(view)
 
 
+def check_integer_conv(view: NodeView) -> None:
+    """ConvInteger: a convolution, and zero points of its filters."""
+    rules_window.check_conv(view)
+    rules_quantize.check_conv_integer(view)
+
+
 def check_rules(view: NodeView) -> None:
     """Raise ModelError for a node of the ONNX domain that no tensor could make valid."""
     rules_any.check_any(view)
@@ -99,7 +105,8 @@ def check_rules(view: NodeView) -> None:
 
 _RULES: dict[str, Rule] = {
     "Einsum": rules_any.check_einsum,
-    **dict.fromkeys(("Conv", "ConvInteger", "DeformConv"), rules_window.check_conv),
+    **dict.fromkeys(("Conv", "DeformConv"), rules_window.check_conv),
+    "ConvInteger": check_integer_conv,
     "QLinearConv": check_quantized_conv,
     "ConvTranspose": rules_window.check_conv_transpose,
     **dict.fromkeys(("AveragePool", "MaxPool"), rules_window.check_pool),

@@ -23,20 +23,24 @@ _FOLDED: dict[str, Callable[..., np.ndarray]] = {
 
 
 class Construction:
-    """Collects what replaces `node`. Every value that it reads must have a static shape."""
+    """Collects what replaces `node`. Every value that it reads must have a static shape.
 
-    def __init__(self, graph: Graph, node: Node) -> None:
+    `label` keeps names apart when two passes replace the maker of one value, one after the other.
+    """
+
+    def __init__(self, graph: Graph, node: Node, label: str = "") -> None:
         self._graph = graph
         self._node = node
         self._nodes: list[Node] = []
         self._types: dict[str, TensorType] = {}
         self._constants: dict[str, np.ndarray] = {}
-        self._prefix = next(out for out in node.outputs if out)
+        first = next(out for out in node.outputs if out)
+        self._prefix = f"{first}/{label}" if label else first
 
-    def patch(self) -> Patch:
-        """Everything made so far in place of the node."""
+    def patch(self, also: tuple[Node, ...] = ()) -> Patch:
+        """Everything made so far in place of the node, and of other nodes that go with it."""
         return Patch(
-            remove=(self._node,), add=tuple(self._nodes), types=self._types,
+            remove=(*also, self._node), add=tuple(self._nodes), types=self._types,
             constants=self._constants,
         )  # fmt: skip
 
@@ -45,6 +49,10 @@ class Construction:
         known = self._types.get(value) or self._graph.types[value]
         assert is_static(known.shape)
         return known.shape
+
+    def dtype(self, value: str) -> DType:
+        """Element type of a value."""
+        return (self._types.get(value) or self._graph.types[value]).dtype
 
     def array(self, value: str) -> np.ndarray | None:
         """The value when it is constant."""
@@ -57,6 +65,10 @@ class Construction:
         self._constants[name] = array
         self._types[name] = TensorType(DType.from_numpy(array.dtype), array.shape)
         return name
+
+    def declare(self, value: str, dtype: DType, shape: Sequence[int]) -> None:
+        """The type of a value that an added node makes."""
+        self._types[value] = TensorType(dtype, tuple(shape))
 
     def number(self, value: float) -> str:
         """A float32 scalar."""
@@ -71,11 +83,12 @@ class Construction:
         *,
         output: str = "",
         dtype: DType = DType.FLOAT32,
+        version: int = OPSET,
     ) -> str:
         """A node of the standard domain; `output` names the value that leaves the construction."""
         made = output or f"{self._prefix}/{op}_{len(self._nodes)}"
         self._types[made] = TensorType(dtype, tuple(shape))
-        self._nodes.append(Node(op, tuple(inputs), (made,), attrs, made, "", OPSET))
+        self._nodes.append(Node(op, tuple(inputs), (made,), attrs, made, "", version))
         return made
 
     def add(self, node: Node) -> None:
@@ -105,7 +118,8 @@ class Construction:
         if array is not None and not output:
             return self.constant(array.reshape(shape))
         target = self.constant(np.array(shape, np.int64))
-        return self.call("Reshape", (value, target), shape, output=output)
+        dtype = self.dtype(value)
+        return self.call("Reshape", (value, target), shape, output=output, dtype=dtype)
 
     def slice(self, value: str, axis: int, begin: int, end: int) -> str:
         """A range of one axis."""

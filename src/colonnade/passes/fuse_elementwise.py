@@ -208,7 +208,8 @@ def join_programs(maker: Node, reader: Node) -> Node | None:
     return replace(reader, inputs=tuple(inputs), attrs={"program": program})
 
 
-_PRODUCTS = ("Conv", "ConvTranspose", "Linear")
+_FIXED_INPUTS = {"Conv": 3, "ConvTranspose": 3, "Linear": 3, "QLinear": 9, "QConv": 9}
+"""Of the products that take an epilogue; its operands come behind."""
 
 
 def fuse_epilogue(graph: Graph) -> Iterator[Patch]:
@@ -228,7 +229,9 @@ def fuse_epilogue(graph: Graph) -> Iterator[Patch]:
 
 def _takes_epilogue(graph: Graph, maker: Node, node: Node) -> bool:
     made = maker.outputs[0]
-    if maker.op not in _PRODUCTS or maker.domain not in ("", "colonnade"):
+    if maker.op not in _FIXED_INPUTS or maker.domain not in ("", "colonnade"):
+        return False
+    if any(maker.inputs[7:9]):  # Its output is quantized: that comes behind an epilogue.
         return False
     if maker.domain == "" and maker.op == "Linear":
         return False
@@ -238,9 +241,9 @@ def _takes_epilogue(graph: Graph, maker: Node, node: Node) -> bool:
         return False
     if not _has_constant_weights(graph, maker):
         return False
-    feature_axis = -1 if maker.op == "Linear" else 1
+    feature_axis = -1 if maker.op in ("Linear", "QLinear") else 1
     others = [value for value in node.inputs if value != made]
-    depthwise = maker.op == "Conv" and cast(int, maker.attrs.get("group", 1)) > 1
+    depthwise = maker.op in ("Conv", "QConv") and cast(int, maker.attrs.get("group", 1)) > 1
     return all(
         _fits_epilogue(graph, value, made, feature_axis, only_features=depthwise)
         for value in others
@@ -249,7 +252,11 @@ def _takes_epilogue(graph: Graph, maker: Node, node: Node) -> bool:
 
 def _has_constant_weights(graph: Graph, maker: Node) -> bool:
     shape = graph.shape(maker.inputs[0])
-    if graph.dtype(maker.inputs[0]) is not DType.FLOAT32 or shape is None or 0 in shape:
+    if shape is None or 0 in shape:
+        return False
+    if maker.op.startswith("Q"):
+        return True
+    if graph.dtype(maker.inputs[0]) is not DType.FLOAT32:
         return False
     if maker.op != "Linear" and len(shape) not in (3, 4):
         return False
@@ -291,7 +298,8 @@ def _with_epilogue(maker: Node, node: Node) -> Node:
             for ins in program.instructions
         ),
     )
-    fixed = (*maker.inputs, *("",) * (3 - len(maker.inputs)))[:3]
+    count = _FIXED_INPUTS[maker.op]
+    fixed = (*maker.inputs, *("",) * (count - len(maker.inputs)))[:count]
     return replace(
         maker,
         inputs=(*fixed, *others),

@@ -21,11 +21,11 @@ def fuse_pad(graph: Graph) -> Iterator[Patch]:
         pad = graph.producer.get(node.inputs[0])
         if pad is None or pad.op != "Pad" or pad.domain or not _may_take_padding(node):
             continue
-        amounts = _zero_padding(graph, pad)
+        amounts = spatial_padding(graph, pad, 0.0)
         if amounts is None:
             continue
         inputs = (pad.inputs[0], *node.inputs[1:])
-        attrs = {**node.attrs, "pads": _sum(node, amounts)}
+        attrs = {**node.attrs, "pads": added_pads(node, amounts)}
         removed = (pad, node) if graph.sole_consumer(pad.outputs[0]) else (node,)
         yield Patch(remove=removed, add=(replace(node, inputs=inputs, attrs=attrs),))
 
@@ -38,8 +38,8 @@ def _may_take_padding(node: Node) -> bool:
     return bool(node.attrs.get("count_include_pad", 0)) and not node.attrs.get("ceil_mode", 0)
 
 
-def _zero_padding(graph: Graph, pad: Node) -> tuple[int, ...] | None:
-    """Amounts before, then after each spatial axis of a zero Pad; None for any other Pad."""
+def spatial_padding(graph: Graph, pad: Node, wanted: float) -> tuple[int, ...] | None:
+    """Amounts before, then after each spatial axis of a Pad with this value; None for any other."""
     if pad.attrs.get("mode", "constant") != "constant" or (len(pad.inputs) > 3 and pad.inputs[3]):
         return None
     value: AttrValue | None = pad.attrs.get("value", 0.0)
@@ -50,7 +50,7 @@ def _zero_padding(graph: Graph, pad: Node) -> tuple[int, ...] | None:
         if len(pad.inputs) > 2 and pad.inputs[2]:
             filler = graph.constants.get(pad.inputs[2])
             value = None if filler is None else float(filler.reshape(-1)[0])
-    if value != 0.0 or not isinstance(amounts, tuple) or len(amounts) < 6:
+    if value != wanted or not isinstance(amounts, tuple) or len(amounts) < 6:
         return None
     numbers = cast(tuple[int, ...], amounts)
     half = len(numbers) // 2
@@ -60,6 +60,7 @@ def _zero_padding(graph: Graph, pad: Node) -> tuple[int, ...] | None:
     return (*begin[2:], *end[2:])
 
 
-def _sum(node: Node, amounts: tuple[int, ...]) -> tuple[int, ...]:
+def added_pads(node: Node, amounts: tuple[int, ...]) -> tuple[int, ...]:
+    """The node's own padding and these amounts."""
     own = cast(tuple[int, ...], node.attrs.get("pads", (0,) * len(amounts)))
     return tuple(a + b for a, b in zip(own, amounts, strict=True))

@@ -10,6 +10,7 @@ import numpy as np
 
 from colonnade.errors import ModelError
 from colonnade.ir import DType, Graph, Node, Shape, Subgraph, TensorType, captures
+from colonnade.passes.quantized_constants import EIGHT_BITS, keeps_integers
 from colonnade.passes.remove_dead_nodes import remove_dead_nodes
 from colonnade.passes.shape_values import MAX_ELEMENTS, PartialValue, propagate, refine_shape
 
@@ -55,7 +56,8 @@ def specialise(
 ) -> Graph:
     """The graph for these input shapes: static shapes wherever they can be derived.
 
-    Nodes whose inputs are constants are folded, Identity and inference-time Dropout removed, dead
+    Nodes whose inputs are constants are folded (but for the DequantizeLinear of 8-bit weights, which
+    the passes are to see), Identity and inference-time Dropout removed, dead
     nodes and constants dropped. A folded value that depends on `shapes` is named
     `<value>@<digest>`, so that a name stands for the same bytes at every shape. Raises
     ModelError for a node that refuses its constant inputs, ValueError for shapes that do not fit.
@@ -172,6 +174,8 @@ class _Specialiser:
             return False
         # A type that numpy lacks (bfloat16, 4 bits) is stored as another: not for arithmetic.
         if any(self._types[v].dtype != DType.from_numpy(self._values[v].dtype) for v in present):
+            return False
+        if keeps_integers(self._graph, node) and self._types[node.inputs[0]].dtype in EIGHT_BITS:
             return False
         size = sum(self._values[value].nbytes for value in present)
         return node.op not in HEAVY or size <= MAX_HEAVY_BYTES

@@ -19,7 +19,7 @@ _DEFAULTS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
 
 
 def split_recurrent(graph: Graph) -> Iterator[Patch]:
-    """float32, static shapes, the usual activations, no clipping."""
+    """float32, static shapes, the usual activations."""
     for node in graph.nodes:
         if not node.domain and node.op in GATES and _is_usual(graph, node):
             yield _Split(graph, node).patch()
@@ -31,8 +31,6 @@ def _is_usual(graph: Graph, node: Node) -> bool:
     if any(graph.dtype(v) is not DType.FLOAT32 or not is_static(graph.shape(v)) for v in floats):
         return False
     if any(0 in (graph.shape(v) or ()) for v in inputs[:3]):
-        return False
-    if node.attrs.get("clip") or node.attrs.get("input_forget", 0):
         return False
     return _activation(node) is not None
 
@@ -76,6 +74,9 @@ class _Split:
             "layout": node.attrs.get("layout", 0),
             "linear_before_reset": node.attrs.get("linear_before_reset", 0),
         }
+        for name in ("clip", "input_forget"):
+            if value := node.attrs.get(name):
+                attrs[name] = value
         made = Node("Recurrent", tuple(operands), node.outputs, attrs, node.name, "colonnade", 1)
         self._made.add(made)
         return self._made.patch()

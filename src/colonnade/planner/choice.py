@@ -25,6 +25,10 @@ class Layout:
     columns are the other axes, flattened in order (L of them). Element (f, l) lies at
     ((l // NB) * F + f) * NB + l % NB, NB = View.panel. Buffers hold whole panels:
     ceil(L / NB) * F * NB elements; lanes past L hold arbitrary values.
+
+    Bytes (uint8, int8) come in groups of four features, which share a lane of 32 bits: element
+    (f, l) lies at (((l // NB) * ceil(F / 4) + f // 4) * NB + l % NB) * 4 + f % 4. There int8 is
+    held as uint8, 128 more, so that kernels know one type.
     """
 
     feature_axis: int | None = None
@@ -39,6 +43,11 @@ class Layout:
 
 
 ROWS = Layout()
+BYTES = frozenset({DType.UINT8, DType.INT8})
+"""Element types that columns hold in groups of BYTE_GROUP features."""
+BYTE_GROUP = 4
+SIGNED_SHIFT = 128
+"""What int8 has been added in columns."""
 
 
 @dataclass(frozen=True, slots=True)

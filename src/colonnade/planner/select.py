@@ -14,6 +14,8 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.planner.choice import (
+    BYTE_GROUP,
+    BYTES,
     ROWS,
     Absent,
     Alias,
@@ -28,6 +30,7 @@ from colonnade.planner.choice import (
     WeightFacts,
 )
 from colonnade.planner.lower import LOWERINGS
+from colonnade.planner.plan import Param
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ class Selector:
         self.selection.calls.append(Selected(choice, tuple(operands), frozenset(writes), label, op))
 
     def _convert(self, value: str, source: Layout, target: Layout) -> None:
-        choice = conversion(value, self.view.shape(value), source, target)
+        choice = conversion(value, self.view.shape(value), self.view.dtype(value), source, target)
         operands = (self.require(value, source), self._place(value, target, is_copy=True))
         self.selection.calls.append(
             Selected(choice, operands, frozenset(operands[1:]), f"{value} to {target}", "layout")
@@ -292,7 +295,8 @@ class Selector:
         itemsize = self.view.dtype(value).itemsize
         if layout.feature_axis is None:
             return num_elements(shape) * itemsize
-        return panel_elements(shape, layout.feature_axis, self.view.panel) * itemsize
+        features = panel_features(shape[layout.feature_axis], self.view.dtype(value))
+        return panel_columns(shape, layout.feature_axis, self.view.panel) * features * itemsize
 
     def _panels(self, value: str, feature_axis: int) -> int:
         shape = self.view.shape(value)
@@ -312,19 +316,30 @@ class Selector:
         )  # fmt: skip
 
 
-def panel_elements(shape: Sequence[int], feature_axis: int, panel: int) -> int:
-    """Elements of a tensor in column panels, the last panel whole."""
-    features = shape[feature_axis]
-    columns = math.prod(shape) // max(features, 1)
-    return -(-columns // panel) * features * panel
+def panel_columns(shape: Sequence[int], feature_axis: int, panel: int) -> int:
+    """Columns of a tensor in panels, the last panel whole."""
+    columns = math.prod(shape) // max(shape[feature_axis], 1)
+    return -(-columns // panel) * panel
 
 
-def conversion(value: str, shape: tuple[int, ...], source: Layout, target: Layout) -> Choice:
+def panel_features(features: int, dtype: DType) -> int:
+    """Features that a panel has room for: bytes come in groups of four."""
+    return -(-features // BYTE_GROUP) * BYTE_GROUP if dtype in BYTES else features
+
+
+def conversion(
+    value: str, shape: tuple[int, ...], dtype: DType, source: Layout, target: Layout
+) -> Choice:
     """The call that moves a value from rows to columns or back."""
     columns = target if target.is_columns else source
     axis = columns.feature_axis
     assert axis is not None
-    params = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
-    kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
+    space = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
     operands = (In(value, source), Out(value, target))
+    if dtype in BYTES:
+        kernel = "rows_to_bytes" if target.is_columns else "bytes_to_rows"
+        params: tuple[Param, ...] = (*space, int(dtype is DType.INT8))
+    else:
+        kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
+        params = space
     return Choice(kernel, operands, params, owns_columns=True, striped=Striped(params))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 UNITS_PER_THREAD = 8
 """Enough that a thread which was held up can be helped, few enough that a unit fills caches."""
 TILES_PER_BLOCK_MIN = 4
@@ -12,6 +14,12 @@ VECTOR_LANES = 16
 """Columns of one AVX-512 vector: a last panel costs by the vectors that it fills."""
 STRIPE_PANELS = 32
 """Panels of a depthwise stripe: enough to hide its halo, few enough to stay in L1."""
+RECURRENT_NEAR = 1 << 17
+"""Recurrent weights (floats) that a thread's second-level cache keeps beside its states."""
+RECURRENT_ALONE = 1 << 15
+"""Products of a step and direction below which threads that share it only wait for each other."""
+RECURRENT_ITEMS = 4
+"""Batch items that a unit needs to keep the registers of the recurrent kernels busy."""
 IMBALANCE_MAX = 1.05
 """The busiest thread's share over the mean share, above which packing twice is the lesser evil."""
 
@@ -46,3 +54,20 @@ def choose_stripes(panels: int, channels: int, threads: int) -> tuple[int, int]:
     stripe = min(panels, STRIPE_PANELS)
     stripes = -(-panels // stripe)
     return stripe, min(channels, max(1, -(-UNITS_PER_THREAD * threads // stripes)))
+
+
+def choose_recurrent_items(
+    directions: int, batch: int, hidden: int, columns: int, threads: int
+) -> int:
+    """Batch items of a recurrent layer that one unit runs through all steps; 0: threads share
+    hidden units instead, each its own weights, and meet at each step.
+
+    Small weights are read by every thread for its own items; large ones must be read once.
+    """
+    weights = hidden * columns
+    if threads == 1 or batch * weights <= RECURRENT_ALONE:
+        return batch if weights <= RECURRENT_NEAR else 0
+    shares = max(1, threads // math.gcd(threads, directions))
+    if weights <= RECURRENT_NEAR and batch >= shares * RECURRENT_ITEMS:
+        return -(-batch // shares)
+    return 0

@@ -22,6 +22,7 @@ from colonnade.reference import (
     norm,
     pool,
     quantize,
+    quantized_products,
     reduce,
     resize,
     rnn,
@@ -36,7 +37,7 @@ from colonnade.reference.operation import Operation
 
 _FAMILIES = (
     attention, cast, conv, elementwise, fused, generate, index, logic, loss, matmul, norm, pool,
-    quantize, reduce, resize, rnn, shape, signal, text, training,
+    quantize, quantized_products, reduce, resize, rnn, shape, signal, text, training,
 )  # fmt: skip
 
 OPS: dict[tuple[str, str], Operation] = {

@@ -117,7 +117,7 @@ def _program(node: Node, name: str) -> Program:
     return program
 
 
-def _with_epilogue(node: Node, product: np.ndarray, extra: Sequence[np.ndarray | None]) -> Outputs:
+def with_epilogue(node: Node, product: np.ndarray, extra: Sequence[np.ndarray | None]) -> Outputs:
     """The program's input 0 is the product, rounded; the rest are the extra operands."""
     operands = [narrow(product, np.float32), *(x for x in extra if x is not None)]
     return (run_program(_program(node, "epilogue"), operands),)
@@ -130,7 +130,7 @@ def _conv(
     bias: np.ndarray | None = None,
     *extra: np.ndarray | None,
 ) -> Outputs:
-    return _with_epilogue(node, convolve(node, x, w, bias), extra)
+    return with_epilogue(node, convolve(node, x, w, bias), extra)
 
 
 def _conv_transpose(
@@ -140,7 +140,7 @@ def _conv_transpose(
     bias: np.ndarray | None = None,
     *extra: np.ndarray | None,
 ) -> Outputs:
-    return _with_epilogue(node, convolve_transposed(node, x, w, bias), extra)
+    return with_epilogue(node, convolve_transposed(node, x, w, bias), extra)
 
 
 def _linear(
@@ -151,7 +151,7 @@ def _linear(
     *extra: np.ndarray | None,
 ) -> Outputs:
     product = matmul(x, w)
-    return _with_epilogue(node, product if bias is None else product + wide(bias), extra)
+    return with_epilogue(node, product if bias is None else product + wide(bias), extra)
 
 
 def _elementwise(node: Node, *inputs: np.ndarray) -> Outputs:

@@ -16,11 +16,12 @@ _UINT8 = np.dtype(np.uint8)
 
 
 def saturate(x: np.ndarray, dtype: np.dtype[np.generic]) -> np.ndarray:
-    """Clip to the integer type's range."""
+    """Clip to the integer type's range; NaN gives its lowest value, as in ONNX Runtime."""
     if dtype.kind not in "iu" or dtype.itemsize > 4:
         raise UnsupportedNodeError(f"quantisation to {dtype}")
     limits = np.iinfo(dtype)  # type: ignore[type-var]  # an integer, by the check above
-    return np.asarray(np.clip(x, limits.min, limits.max).astype(dtype))
+    numbers = np.where(np.isnan(x), limits.min, x)
+    return np.asarray(np.clip(numbers, limits.min, limits.max).astype(dtype))
 
 
 def _spread(node: Node, parameter: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -57,13 +58,17 @@ def _dequantize_linear(
 
 
 def _dynamic_quantize_linear(node: Node, x: np.ndarray) -> Outputs:
+    """NaN is no part of the range. A range of nothing has scale 1, as in ONNX Runtime."""
     del node
-    low, high = np.float32(min(0, x.min(initial=0))), np.float32(max(0, x.max(initial=0)))
+    low, high = (
+        np.float32(extreme.reduce(x, axis=None, initial=np.float32(0)))
+        for extreme in (np.fmin, np.fmax)
+    )
     scale = np.float32((high - low) / np.float32(255))
-    divisor = scale if scale > 0 else np.float32(1)
-    zero = saturate(np.rint(-low / divisor), _UINT8)
-    quantized = saturate(np.rint(x / divisor) + zero.astype(np.float32), _UINT8)
-    return quantized, np.array(scale, np.float32), np.array(zero, np.uint8)
+    scale = scale if scale != 0 else np.float32(1)
+    zero = saturate(np.rint(-low / scale), _UINT8)
+    quantized = saturate(np.rint(x / scale).astype(np.float64) + zero.astype(np.float64), _UINT8)
+    return quantized, np.array(scale, np.float32), zero
 
 
 def _centred(x: np.ndarray, zero: np.ndarray | None) -> np.ndarray:

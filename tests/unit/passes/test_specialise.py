@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "Fresh": lambda x: (x + 1).reshape(-1),
     "RandomNormal": lambda: np.zeros(2, np.float32),
     "MatMul": lambda a, b: a @ b,
+    "DequantizeLinear": lambda x, scale: x * scale,
 }
 
 
@@ -295,3 +296,40 @@ def test_constant_stored_as_another_type_is_not_computed_with() -> None:
     graph = make_graph([Node("Add", ("a", "a"), ("z",))], {}, ["z"], a=np.zeros(2, np.uint16))
     graph = graph.with_changes(types={"a": TensorType(DType.BFLOAT16, (2,))})
     assert [node.op for node in run(graph, {})] == ["Add"]
+
+
+@pytest.mark.parametrize(
+    ("reader", "inputs", "stays"),
+    [
+        ("MatMul", ("x", "real"), True),
+        ("Conv", ("x", "real"), True),
+        ("Gather", ("real", "x"), True),
+        ("Gather", ("x", "real"), False),
+        ("Gemm", ("x", "x", "real"), False),
+        ("Add", ("x", "real"), False),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+def test_dequantized_weights_of_8_bits_stay(
+    reader: str, inputs: tuple[str, ...], stays: bool, dtype: type[np.generic]
+) -> None:
+    border = Node("DequantizeLinear", ("w", "scale"), ("real",))
+    graph = make_graph(
+        [border, Node(reader, inputs, ("y",))], {"x": (4, 4)}, ["y"],
+        w=np.ones((4, 4), dtype), scale=np.array(0.5, np.float32),
+    )  # fmt: skip
+    made = specialise(graph, {"x": (4, 4)}, infer, evaluate)
+    assert (border.op in {node.op for node in made.nodes}) is (stays and dtype is np.int8)
+
+
+def test_dequantized_weights_stay_through_moves() -> None:
+    nodes = [
+        Node("DequantizeLinear", ("w", "scale"), ("real",)),
+        Node("Transpose", ("real",), ("turned",)),
+        Node("MatMul", ("x", "turned"), ("y",)),
+    ]
+    graph = make_graph(
+        nodes, {"x": (4, 4)}, ["y"], w=np.ones((4, 4), np.uint8), scale=np.array(0.5, np.float32)
+    )
+    made = specialise(graph, {"x": (4, 4)}, infer, evaluate)
+    assert [node.op for node in made.nodes] == ["DequantizeLinear", "Transpose", "MatMul"]

@@ -60,6 +60,18 @@ def test_same_values(op: str, behind: int, layout: int, constant: bool) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=bound)
 
 
+@pytest.mark.parametrize("attrs", [{"clip": 0.2}, {"input_forget": 1}], ids=str)
+def test_options_are_kept(attrs: dict[str, AttrValue]) -> None:
+    graph = make_graph("LSTM", constant=True, **attrs)
+    changed = split(graph)
+    assert changed.nodes[-1].op == "Recurrent"
+    feeds = {"x": np.ones((STEPS, BATCH, FEATURES), np.float32)}
+    want, got = run_graph(graph, feeds)["y"], run_graph(changed, feeds)["y"]
+    top = max(float(np.abs(array).max()) for array in graph.constants.values())
+    bound = STEPS * tolerance(FEATURES + HIDDEN + 2, top, top)
+    np.testing.assert_allclose(got, want, rtol=0, atol=bound)
+
+
 def test_constants_leave_three_nodes() -> None:
     changed = split(make_graph("LSTM", constant=True))
     assert [node.op for node in changed] == ["MatMul", "Add", "Recurrent"]
@@ -67,7 +79,10 @@ def test_constants_leave_three_nodes() -> None:
 
 @pytest.mark.parametrize(
     "attrs",
-    [{"clip": 3.0}, {"input_forget": 1}, {"activations": ("Sigmoid", "Relu", "Tanh")}],
+    [
+        {"activations": ("Sigmoid", "Relu", "Tanh")},
+        {"activations": ("HardSigmoid", "Tanh", "Tanh")},
+    ],
     ids=str,
 )
 def test_unusual_layers_stay(attrs: dict[str, AttrValue]) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colonnade.planner.split import TILES_PER_BLOCK_MIN, UNITS_PER_THREAD, choose_blocks
+from colonnade.planner.split import (
+    TILES_PER_BLOCK_MIN,
+    UNITS_PER_THREAD,
+    choose_blocks,
+    choose_recurrent_items,
+)
 
 SIZES = st.integers(1, 5000)
 THREADS = st.integers(1, 64)
@@ -36,3 +41,20 @@ def test_few_panels_feed_every_thread(panels: int, threads: int) -> None:
 def test_a_balanced_cut_is_preferred() -> None:
     assert choose_blocks(3, 1000, 2) == 6  # 18 units for 2 threads
     assert choose_blocks(1, 1000, 6) == 48
+
+
+def test_large_recurrent_weights_are_read_once() -> None:
+    assert choose_recurrent_items(1, 1, 512, 2048, 2) == 0
+    assert choose_recurrent_items(2, 32, 512, 2048, 2) == 0
+    assert choose_recurrent_items(1, 32, 512, 2048, 1) == 0
+
+
+def test_small_recurrent_weights_are_read_by_each_thread() -> None:
+    assert choose_recurrent_items(1, 32, 64, 256, 2) == 16
+    assert choose_recurrent_items(2, 32, 64, 256, 2) == 32
+    assert choose_recurrent_items(2, 32, 64, 256, 8) == 8
+
+
+def test_little_recurrent_work_stays_on_one_thread() -> None:
+    assert choose_recurrent_items(1, 1, 32, 128, 8) == 1
+    assert choose_recurrent_items(1, 2, 32, 128, 1) == 2

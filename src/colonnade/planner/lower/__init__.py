@@ -21,6 +21,8 @@ _FAMILIES = (
     "shape",
     "index",
     "integer",
+    "quantized",
+    "quantize",
 )
 
 

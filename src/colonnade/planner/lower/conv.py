@@ -164,7 +164,7 @@ def _choose_product(
     name = node.inputs[1]
     if transposed:
         return _dense_conv(name, view, shape, weights, True, shape[0], view.threads)
-    if not _is_pointwise(shape):
+    if not is_pointwise(shape):
         dense = Variant("dense", partial(_dense_conv, name, view, shape, weights, False))
         return choose_conv_product(name, dense, weights, shape, view)
     batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
@@ -234,7 +234,8 @@ def _choose_depthwise(
     )  # fmt: skip
 
 
-def _is_pointwise(shape: ConvShape) -> bool:
+def is_pointwise(shape: ConvShape) -> bool:
+    """A plain product: its columns are its input's columns."""
     _, _, in_h, in_w, _, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w = shape[:11]
     return (
         (kernel_h, kernel_w, stride_h, stride_w) == (1, 1, 1, 1)

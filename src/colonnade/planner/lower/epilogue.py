@@ -35,14 +35,23 @@ class EpilogueChoice:
 
 
 def lower_epilogue(
-    program: Program, extras: Sequence[str], shape: tuple[int, ...], layout: Layout, view: View
+    program: Program,
+    extras: Sequence[str],
+    shape: tuple[int, ...],
+    layout: Layout,
+    view: View,
+    *,
+    takes_residual: bool = True,
 ) -> EpilogueChoice | str:
-    """Split a program whose input 0 is the product; `shape` and `layout` are the output's."""
+    """Split a program whose input 0 is the product; `shape` and `layout` are the output's.
+
+    `takes_residual`: the kernel adds one operand itself.
+    """
     kinds = [_kind(value, shape, layout, view) for value in extras]
     for value, kind in zip(extras, kinds, strict=True):
         if isinstance(kind, str):
             return f"epilogue operand {value!r}: {kind}"
-    residual, rest = _take_residual(program, kinds)
+    residual, rest = _take_residual(program, kinds) if takes_residual else (None, program)
     lo, hi, rest = _take_clamp(rest)
     left = [i for i in range(len(extras)) if residual != i]
     operands = tuple(_operand(extras[i], kinds[i], layout, view) for i in left)

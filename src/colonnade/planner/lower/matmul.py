@@ -102,7 +102,7 @@ def _lower_linear(
     columns = math.prod(shape[:-1])
     program = cast(Program, node.attrs.get("epilogue", Program(1)))
     flops = 2 * columns * w.m * w.k
-    product = _choose_product(w, columns, view)
+    product = _choose_product(w, columns, view, in_rows=_is_read_in_rows(y, view))
     if product.in_rows:
         return _on_rows(node, view, x, w, bias, product, program, extras, flops)
     layout = Layout(len(shape) - 1)
@@ -127,9 +127,15 @@ def _lower_linear(
     )  # fmt: skip
 
 
-def _choose_product(w: _Weights, columns: int, view: View) -> ProductKernel:
+def _is_read_in_rows(y: str, view: View) -> bool:
+    """Whether the only reader is a recurrent layer, which broadcasts columns itself."""
+    reader = view.graph.sole_consumer(y)
+    return reader is not None and (reader.domain, reader.op) == ("colonnade", "Recurrent")
+
+
+def _choose_product(w: _Weights, columns: int, view: View, *, in_rows: bool) -> ProductKernel:
     def make_dense(columns: int, threads: int) -> ProductKernel:
-        if columns < FEW_COLUMNS:
+        if columns < FEW_COLUMNS or in_rows:
             return _dense_rows(w, columns, threads, view)
         row, kernel, tile = _core.choose_matmul(view.isa, w.m, w.k, columns)
         blocks = choose_blocks(-(-columns // view.panel), -(-w.m // tile), threads)
@@ -152,7 +158,8 @@ def _dense_rows(w: _Weights, columns: int, threads: int, view: View) -> ProductK
     key = (w.name, "rows", row, w.transposed, w.alpha)
     packed = Const(key, lambda: _core.pack_rows(row, w.scaled(), w.m, w.k, w.transposed))
     blocks = min(UNITS_PER_THREAD * threads, -(-w.m // lanes))
-    why = f"{kernel}, {w.k} to {w.m} features, few columns"
+    reason = "few columns" if columns < FEW_COLUMNS else "for a layer that reads rows"
+    why = f"{kernel}, {w.k} to {w.m} features, {reason}"
     head = (row, columns, w.m, w.k, blocks)
     return ProductKernel("matmul_rows", head, packed, why, blocks, in_rows=True)
 

@@ -1,0 +1,449 @@
+// Adapters of 8-bit products in byte panels (kernels/qmatmul/qmatmul.h), and of their borders.
+#include <algorithm>
+
+#include "exec/op.h"
+#include "exec/ops/check.h"
+#include "exec/ops/conv_shape.h"
+#include "exec/ops/epilogue.h"
+#include "exec/ops/grid.h"
+#include "kernels/qmatmul/qmatmul.h"
+
+namespace colonnade::exec {
+namespace {
+
+using kernels::byte_groups;
+using kernels::byte_tiles;
+using kernels::ByteBorderParams;
+using kernels::ByteConvParams;
+using kernels::ByteMatmulParams;
+using kernels::ByteMatmulRow;
+using kernels::ByteOutput;
+using kernels::ByteSumParams;
+using kernels::ConvShape;
+
+constexpr int64_t kMaxExtent = int64_t{1} << 31;
+
+bool holds_bytes(const OperandInfo& operand, int64_t count) {
+  return operand.present() && count >= 0 && operand.bytes >= count;
+}
+
+// Lanes of 32 bits of a features x columns matrix of bytes in whole panels, or -1.
+int64_t byte_panel_lanes(int64_t features, int64_t columns, int64_t lanes) {
+  return features < 0 ? -1 : panel_floats(byte_groups(features), columns, lanes);
+}
+
+const ByteMatmulRow* find_row(int64_t number, Isa isa) {
+  const auto rows = kernels::byte_matmul_rows();
+  if (number < 0 || number >= static_cast<int64_t>(rows.size())) return nullptr;
+  const ByteMatmulRow& row = rows[static_cast<size_t>(number)];
+  return row.isa <= isa ? &row : nullptr;
+}
+
+// ---- products. operands: x, w, w_scale, w_sum, bias, x_scale, x_zero, y_scale, y_zero, y,
+// extras...
+constexpr size_t kX = 0, kW = 1, kWScale = 2, kWSum = 3, kBias = 4, kXScale = 5, kXZero = 6,
+                 kYScale = 7, kYZero = 8, kY = 9, kProductOperands = 10;
+
+struct Product {
+  const ByteMatmulRow* row;
+  ByteMatmulParams matmul;  // `out` of convolutions too.
+  ByteConvParams conv;
+  int64_t panels;
+  int64_t tiles;
+  int64_t blocks;
+  int64_t own_scratch;
+  Epilogue epilogue;
+};
+
+// Checks what all products have in common; y has `columns` columns.
+std::string check_product(std::span<const OperandInfo> o, int64_t m, int64_t columns,
+                          int64_t lanes) {
+  if (!holds_floats(o[kWScale], m) || !holds_floats(o[kWSum], m)) return "w_scale is too small";
+  if (!holds_floats_or_absent(o[kBias], m)) return "bias is too small";
+  if (!holds_floats(o[kXScale], 1) || !holds_bytes(o[kXZero], 1)) return "x_scale is too small";
+  const bool is_bytes = o[kYScale].present();
+  if (is_bytes && (!holds_floats(o[kYScale], 1) || !holds_bytes(o[kYZero], 1))) {
+    return "y_scale is too small";
+  }
+  const int64_t floats =
+      is_bytes ? byte_panel_lanes(m, columns, lanes) : panel_floats(m, columns, lanes);
+  return holds_floats(o[kY], floats) ? "" : "y is too small";
+}
+
+// What follows the sizes in the parameters, and what the executor wants to know.
+std::string finish_product(PrepareContext& context, Prepared& prepared, Product& p, int64_t m) {
+  ParamReader& in = context.params;
+  const int64_t lanes = p.row->panel_lanes;
+  if (p.blocks < 1 || p.blocks > p.tiles) return "blocks out of range";
+  const EpilogueShape shape{m, p.panels, lanes, context.isa};
+  const auto extras = context.operands.subspan(kProductOperands);
+  std::string error = prepare_epilogue(in, extras, shape, p.epilogue);
+  if (!error.empty()) return error;
+  prepared.units = p.panels * p.blocks;
+  prepared.units_per_panel = p.blocks == 1 ? 1 : 0;
+  prepared.scratch_bytes = p.own_scratch + p.epilogue.scratch_bytes;
+  const bool is_bytes = context.operands[kYScale].present();
+  prepared.uses.resize(kProductOperands);
+  prepared.uses[kY] = write_same((is_bytes ? byte_groups(m) : m) * lanes);
+  return "";
+}
+
+// ---- qmatmul_columns. params: row, m, k, l, blocks, lo, hi, epilogue.
+std::string prepare_matmul(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<Product>();
+  ParamReader& in = context.params;
+  p->row = find_row(in.integer(), context.isa);
+  if (p->row == nullptr) return "no such 8-bit kernel on this instruction set";
+  ByteMatmulParams& mm = p->matmul;
+  mm = {};
+  mm.out.m = in.integer();
+  mm.k = in.integer();
+  mm.l = in.integer();
+  p->blocks = in.integer();
+  mm.out.lo = in.real32();
+  mm.out.hi = in.real32();
+  const auto& o = context.operands;
+  const int64_t m = mm.out.m, lanes = p->row->panel_lanes;
+  if (o.size() < kProductOperands) return "an 8-bit product takes at least 10 operands";
+  if (m < 1 || m > kMaxExtent || mm.k < 1 || mm.l < 1) return "product sizes out of range";
+  if (mm.k > kernels::kByteDepthMax) return "sums that may not fit 32 bits";
+  if (!holds_floats(o[kX], byte_panel_lanes(mm.k, mm.l, lanes))) return "x is too small";
+  if (!holds_bytes(o[kW], kernels::packed_byte_weights(m, mm.k))) return "w is too small";
+  std::string error = check_product(o, m, mm.l, lanes);
+  if (!error.empty()) return error;
+  p->panels = ceil_div(mm.l, lanes);
+  p->tiles = byte_tiles(m);
+  p->own_scratch = kernels::byte_matmul_scratch_bytes(lanes);
+  error = finish_product(context, prepared, *p, m);
+  if (!error.empty()) return error;
+  prepared.uses[kX] = read_same(byte_groups(mm.k) * lanes);
+  add_extra_uses(p->epilogue, prepared.uses);
+  prepared.params = std::move(p);
+  return "";
+}
+
+// ---- qconv, qdepthwise. params: row, shape (16), blocks, lo, hi, epilogue.
+std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool is_depthwise) {
+  auto p = std::make_shared<Product>();
+  ParamReader& in = context.params;
+  p->row = find_row(in.integer(), context.isa);
+  if (p->row == nullptr) return "no such 8-bit kernel on this instruction set";
+  p->matmul = {};
+  p->conv = {};
+  p->conv.shape = read_conv_shape(in);
+  p->blocks = in.integer();
+  p->matmul.out.lo = in.real32();
+  p->matmul.out.hi = in.real32();
+  const ConvShape& s = p->conv.shape;
+  if (std::string error = check_conv_shape(s, false); !error.empty()) return error;
+  const auto& o = context.operands;
+  const int64_t m = s.out_channels, lanes = p->row->panel_lanes;
+  p->matmul.out.m = m;
+  if (o.size() < kProductOperands) return "an 8-bit convolution takes at least 10 operands";
+  const int64_t in_columns = checked_product({s.batch, s.in_h, s.in_w});
+  const int64_t out_columns = checked_product({s.batch, s.out_h, s.out_w});
+  const int64_t weights = checked_product({m, s.channels / s.group, s.kernel_h, s.kernel_w});
+  if (in_columns < 0 || out_columns < 0 || weights < 0) return "convolution is too large";
+  if (is_depthwise ? !kernels::has_byte_depthwise(s) : !kernels::has_byte_conv(s)) {
+    return "no 8-bit kernel for this convolution";
+  }
+  if (!holds_floats(o[kX], byte_panel_lanes(s.channels, in_columns, lanes))) {
+    return "x is too small";
+  }
+  const bool fits = is_depthwise ? holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))
+                                 : holds_bytes(o[kW], kernels::packed_byte_conv_weights(s));
+  if (!fits) return "w is too small";
+  std::string error = check_product(o, m, out_columns, lanes);
+  if (!error.empty()) return error;
+  p->panels = ceil_div(out_columns, lanes);
+  p->tiles = byte_tiles(m);
+  p->own_scratch = (kernels::byte_conv_scratch_bytes(s, lanes) + 63) / 64 * 64;
+  error = finish_product(context, prepared, *p, m);
+  if (!error.empty()) return error;
+  std::vector<PanelUse> uses = std::move(prepared.uses);
+  set_conv_uses(s, lanes, {}, prepared);  // For the reach.
+  uses[kX] = read_reach(byte_groups(s.channels) * lanes);
+  prepared.uses = std::move(uses);
+  add_extra_uses(p->epilogue, prepared.uses);
+  prepared.params = std::move(p);
+  return "";
+}
+
+std::string prepare_conv(PrepareContext& context, Prepared& prepared) {
+  return prepare_any_conv(context, prepared, false);
+}
+
+std::string prepare_depthwise(PrepareContext& context, Prepared& prepared) {
+  return prepare_any_conv(context, prepared, true);
+}
+
+ByteOutput bind_output(const Product& p, const RunContext& context, EpilogueRun& epilogue) {
+  ByteOutput out = p.matmul.out;
+  out.w_scale = as<float>(context, kWScale);
+  out.w_sum = as<int32_t>(context, kWSum);
+  out.bias = as<float>(context, kBias);
+  out.x_scale = as<float>(context, kXScale);
+  out.x_zero = as<uint8_t>(context, kXZero);
+  out.y_scale = as<float>(context, kYScale);
+  out.y_zero = as<uint8_t>(context, kYZero);
+  out.y = as_mutable<float>(context, kY);
+  out.y_bytes = as_mutable<uint8_t>(context, kY);
+  epilogue = {&p.epilogue, context.operands + kProductOperands, context.scratch + p.own_scratch};
+  out.epilogue = p.epilogue.empty() ? nullptr : &EpilogueRun::run;
+  out.epilogue_context = &epilogue;
+  return out;
+}
+
+template <typename Params, typename Run>
+RunStatus run_bands(const Product& p, const RunContext& context, const Params& params, Run run) {
+  for_each_band(context.begin, context.end, p.panels, [&](int64_t block, int64_t p0, int64_t p1) {
+    run(params, p0, p1, part_begin(p.tiles, p.blocks, block),
+        part_begin(p.tiles, p.blocks, block + 1), context.scratch);
+  });
+  return {};
+}
+
+RunStatus run_matmul(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Product*>(params);
+  EpilogueRun epilogue{};
+  ByteMatmulParams mm = p.matmul;
+  mm.out = bind_output(p, context, epilogue);
+  mm.x = as<uint8_t>(context, kX);
+  mm.w = as<int8_t>(context, kW);
+  return run_bands(p, context, mm, p.row->matmul);
+}
+
+RunStatus run_any_conv(const void* params, const RunContext& context, bool is_depthwise) {
+  const auto& p = *static_cast<const Product*>(params);
+  EpilogueRun epilogue{};
+  ByteConvParams conv = p.conv;
+  conv.out = bind_output(p, context, epilogue);
+  conv.x = as<uint8_t>(context, kX);
+  conv.w = as<int8_t>(context, kW);
+  return run_bands(p, context, conv, is_depthwise ? p.row->depthwise : p.row->conv);
+}
+
+RunStatus run_conv(const void* params, const RunContext& context) {
+  return run_any_conv(params, context, false);
+}
+
+RunStatus run_depthwise(const void* params, const RunContext& context) {
+  return run_any_conv(params, context, true);
+}
+
+// ---- quantize_columns, dequantize_columns. operands: source, scale, zero, destination.
+// params: features, l.
+struct Border {
+  const ByteMatmulRow* row;
+  ByteBorderParams params;
+};
+
+std::string prepare_border(PrepareContext& context, Prepared& prepared, bool to_bytes) {
+  auto p = std::make_shared<Border>();
+  p->row = &kernels::choose_byte_matmul(context.isa);
+  p->params = {};
+  const int64_t features = p->params.features = context.params.integer();
+  const int64_t columns = context.params.integer();
+  const auto& o = context.operands;
+  const int64_t lanes = p->row->panel_lanes;
+  if (o.size() != 4) return "a border takes 4 operands";
+  if (features < 1 || features > kMaxExtent || columns < 1) return "border sizes out of range";
+  if (!holds_floats(o[1], 1) || !holds_bytes(o[2], 1)) return "scale is too small";
+  const size_t values = to_bytes ? 0 : 3, bytes = to_bytes ? 3 : 0;
+  if (!holds_floats(o[values], panel_floats(features, columns, lanes))) {
+    return "float32 panels are too small";
+  }
+  if (!holds_floats(o[bytes], byte_panel_lanes(features, columns, lanes))) {
+    return "byte panels are too small";
+  }
+  prepared.units = ceil_div(columns, lanes);
+  prepared.units_per_panel = 1;
+  prepared.uses.resize(4);
+  const int64_t float_row = features * lanes, byte_row = byte_groups(features) * lanes;
+  prepared.uses[0] = read_same(to_bytes ? float_row : byte_row);
+  prepared.uses[3] = write_same(to_bytes ? byte_row : float_row);
+  prepared.params = std::move(p);
+  return "";
+}
+
+std::string prepare_quantize(PrepareContext& context, Prepared& prepared) {
+  return prepare_border(context, prepared, true);
+}
+
+std::string prepare_dequantize(PrepareContext& context, Prepared& prepared) {
+  return prepare_border(context, prepared, false);
+}
+
+RunStatus run_quantize(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Border*>(params);
+  ByteBorderParams border = p.params;
+  border.values = as_mutable<float>(context, 0);
+  border.scale = as<float>(context, 1);
+  border.zero = as<uint8_t>(context, 2);
+  border.bytes = as_mutable<uint8_t>(context, 3);
+  p.row->quantize(border, context.begin, context.end);
+  return {};
+}
+
+RunStatus run_dequantize(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Border*>(params);
+  ByteBorderParams border = p.params;
+  border.bytes = as_mutable<uint8_t>(context, 0);
+  border.scale = as<float>(context, 1);
+  border.zero = as<uint8_t>(context, 2);
+  border.values = as_mutable<float>(context, 3);
+  p.row->dequantize(border, context.begin, context.end);
+  return {};
+}
+
+// ---- bytes_sum. operands: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero, y.
+// params: features, l, lo, hi.
+struct Sum {
+  const ByteMatmulRow* row;
+  ByteSumParams params;
+};
+
+std::string prepare_sum(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<Sum>();
+  p->row = &kernels::choose_byte_matmul(context.isa);
+  p->params = {};
+  const int64_t features = p->params.features = context.params.integer();
+  const int64_t columns = context.params.integer();
+  p->params.lo = context.params.real32();
+  p->params.hi = context.params.real32();
+  const auto& o = context.operands;
+  const int64_t lanes = p->row->panel_lanes;
+  if (o.size() != 9) return "a sum takes 9 operands";
+  if (features < 1 || features > kMaxExtent || columns < 1) return "sum sizes out of range";
+  const int64_t count = byte_panel_lanes(features, columns, lanes);
+  for (const size_t panels : {0, 3, 8}) {
+    if (!holds_floats(o[panels], count)) return "byte panels are too small";
+  }
+  for (const size_t scale : {1, 4, 6}) {
+    if (!holds_floats(o[scale], 1) || !holds_bytes(o[scale + 1], 1)) return "scale is too small";
+  }
+  prepared.units = ceil_div(columns, lanes);
+  prepared.units_per_panel = 1;
+  prepared.uses.resize(9);
+  const int64_t row = byte_groups(features) * lanes;
+  prepared.uses[0] = prepared.uses[3] = read_same(row);
+  prepared.uses[8] = write_same(row);
+  prepared.params = std::move(p);
+  return "";
+}
+
+RunStatus run_sum(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Sum*>(params);
+  ByteSumParams sum = p.params;
+  sum.a = {as<uint8_t>(context, 0), as<float>(context, 1), as<uint8_t>(context, 2)};
+  sum.b = {as<uint8_t>(context, 3), as<float>(context, 4), as<uint8_t>(context, 5)};
+  sum.y_scale = as<float>(context, 6);
+  sum.y_zero = as<uint8_t>(context, 7);
+  sum.y = as_mutable<uint8_t>(context, 8);
+  p.row->add(sum, context.begin, context.end);
+  return {};
+}
+
+// ---- rows_to_bytes, bytes_to_rows. operands: source, destination.
+// params: outer, features, inner, is_signed.
+struct ByteLayout {
+  int64_t features;
+  int64_t inner;
+  int64_t columns;
+  int64_t lanes;
+  uint8_t flip;  // int8 in rows is 128 less than in panels.
+};
+
+std::string prepare_layout(PrepareContext& context, Prepared& prepared, bool to_panels) {
+  auto p = std::make_shared<ByteLayout>();
+  const int64_t outer = context.params.integer();
+  p->features = context.params.integer();
+  p->inner = context.params.integer();
+  p->flip = context.params.integer() != 0 ? 0x80 : 0;
+  p->lanes = kernels::choose_byte_matmul(context.isa).panel_lanes;
+  const auto& o = context.operands;
+  if (o.size() != 2) return "layout takes 2 operands";
+  p->columns = checked_product({outer, p->inner});
+  const int64_t rows = checked_product({p->columns, p->features});
+  if (p->columns < 1 || rows < 1) return "layout sizes out of range";
+  const int64_t panels = byte_panel_lanes(p->features, p->columns, p->lanes);
+  const auto& in_rows = o[to_panels ? 0 : 1];
+  if (!holds_bytes(in_rows, rows)) return "rows are too small";
+  if (!holds_floats(o[to_panels ? 1 : 0], panels)) return "byte panels are too small";
+  prepared.units = ceil_div(p->columns, p->lanes);
+  prepared.units_per_panel = 1;
+  const int64_t row = byte_groups(p->features) * p->lanes;
+  prepared.uses = {to_panels ? PanelUse{} : read_same(row), write_same(to_panels ? row : 0)};
+  prepared.params = std::move(p);
+  return "";
+}
+
+std::string prepare_to_bytes(PrepareContext& context, Prepared& prepared) {
+  return prepare_layout(context, prepared, true);
+}
+
+std::string prepare_from_bytes(PrepareContext& context, Prepared& prepared) {
+  return prepare_layout(context, prepared, false);
+}
+
+// Calls fn(offset in rows of feature 0, byte offset in panels of feature 0) for a panel's columns.
+template <typename Fn>
+void for_each_column(const ByteLayout& p, int64_t panel, const Fn& fn) {
+  const int64_t end = std::min((panel + 1) * p.lanes, p.columns);
+  const int64_t first = panel * byte_groups(p.features) * p.lanes * 4;
+  for (int64_t column = panel * p.lanes; column < end; ++column) {
+    const int64_t row = column / p.inner * p.features * p.inner + column % p.inner;
+    fn(row, first + column % p.lanes * 4);
+  }
+}
+
+// Byte offset of a feature from that of feature 0.
+int64_t feature_offset(const ByteLayout& p, int64_t feature) {
+  return feature / 4 * p.lanes * 4 + feature % 4;
+}
+
+RunStatus run_to_bytes(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const ByteLayout*>(params);
+  const auto* rows = as<uint8_t>(context, 0);
+  auto* panels = as_mutable<uint8_t>(context, 1);
+  for (int64_t panel = context.begin; panel < context.end; ++panel) {
+    for_each_column(p, panel, [&](int64_t row, int64_t at) {
+      for (int64_t f = 0; f < p.features; ++f) {
+        panels[at + feature_offset(p, f)] = rows[row + f * p.inner] ^ p.flip;
+      }
+      for (int64_t f = p.features; f % 4 != 0; ++f) panels[at + feature_offset(p, f)] = 0;
+    });
+  }
+  return {};
+}
+
+RunStatus run_from_bytes(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const ByteLayout*>(params);
+  const auto* panels = as<uint8_t>(context, 0);
+  auto* rows = as_mutable<uint8_t>(context, 1);
+  for (int64_t panel = context.begin; panel < context.end; ++panel) {
+    for_each_column(p, panel, [&](int64_t row, int64_t at) {
+      for (int64_t f = 0; f < p.features; ++f) {
+        rows[row + f * p.inner] = panels[at + feature_offset(p, f)] ^ p.flip;
+      }
+    });
+  }
+  return {};
+}
+
+constexpr Op kOps[] = {
+    {"qmatmul_columns", &prepare_matmul, &run_matmul},
+    {"qconv", &prepare_conv, &run_conv},
+    {"qdepthwise", &prepare_depthwise, &run_depthwise},
+    {"quantize_columns", &prepare_quantize, &run_quantize},
+    {"dequantize_columns", &prepare_dequantize, &run_dequantize},
+    {"bytes_sum", &prepare_sum, &run_sum},
+    {"rows_to_bytes", &prepare_to_bytes, &run_to_bytes},
+    {"bytes_to_rows", &prepare_from_bytes, &run_from_bytes},
+};
+
+}  // namespace
+
+std::span<const Op> quantized_ops() { return kOps; }
+
+}  // namespace colonnade::exec

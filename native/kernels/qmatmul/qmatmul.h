@@ -1,0 +1,132 @@
+// Products of 8-bit integers on column panels: a product, a convolution, a depthwise convolution.
+//
+//   acc[m, l] = sum over k of W[m, k] * X[k, l]          uint8 X, int8 W, exactly in int32
+//   v = float(acc - x_zero * w_sum[m]) * (x_scale * w_scale[m]) + bias[m], clamped to lo..hi
+//   then the epilogue on rows of float32, then float32 panels or, when y_scale is there, bytes:
+//   round(min(max(v * (1 / y_scale), -y_zero), 255 - y_zero)) + y_zero, ties to even; NaN gives 0
+//
+// Product and sum are rounded apart: the same bits on every instruction set, for any split. x_zero
+// counts where a convolution reads outside of the image.
+//
+// Byte panels hold features in groups of four, which share a lane of 32 bits: feature f of column l
+// is byte f % 4 of lane l % NB in row f / 4 of panel l / NB. What lies behind the last feature is
+// written as 0 and multiplied by weights of 0. Buffers as in matmul.h.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/cpu_features.h"
+#include "kernels/conv/conv.h"
+
+namespace colonnade::kernels {
+
+inline constexpr int64_t kByteGroup = 4;
+// Rows of W in a tile: they make one group of output bytes.
+inline constexpr int64_t kByteTile = 4;
+// Terms that surely fit int32: 2^15 * 255 * 128 < 2^31.
+inline constexpr int64_t kByteDepthMax = int64_t{1} << 15;
+
+constexpr int64_t byte_groups(int64_t features) { return (features + kByteGroup - 1) / kByteGroup; }
+
+// From sums to outputs. y_scale null: float32 panels at y, else bytes at y_bytes.
+struct ByteOutput {
+  const float* w_scale;  // [m]
+  const int32_t* w_sum;  // [m]
+  const float* bias;     // [m], or null.
+  const float* x_scale;  // One value, as the next three.
+  const uint8_t* x_zero;
+  const float* y_scale;  // Or null.
+  const uint8_t* y_zero;
+  float* y;
+  uint8_t* y_bytes;
+  int64_t m;
+  float lo;
+  float hi;
+  PanelEpilogue epilogue;  // Or null. As in matmul.h.
+  void* epilogue_context;
+};
+
+struct ByteMatmulParams {
+  ByteOutput out;
+  int64_t k;
+  int64_t l;
+  const int8_t* w;   // Packed by pack_byte_weights.
+  const uint8_t* x;  // Byte panels of k features.
+};
+
+struct ByteConvParams {
+  ByteOutput out;
+  ConvShape shape;
+  const int8_t* w;  // Packed by pack_byte_conv_weights.
+  const uint8_t* x;
+};
+
+struct ByteMatmulRow {
+  const char* name;
+  Isa isa;
+  int32_t panel_lanes;
+  // Tiles [tile_begin, tile_end) of kByteTile rows of panels [panel_begin, panel_end). `scratch`:
+  // byte_*_scratch_bytes, 64-byte aligned, private to the thread.
+  void (*matmul)(const ByteMatmulParams&, int64_t panel_begin, int64_t panel_end,
+                 int64_t tile_begin, int64_t tile_end, void* scratch);
+  void (*conv)(const ByteConvParams&, int64_t panel_begin, int64_t panel_end, int64_t tile_begin,
+               int64_t tile_end, void* scratch);
+  // group = channels = out_channels; a tile is four channels.
+  void (*depthwise)(const ByteConvParams&, int64_t panel_begin, int64_t panel_end,
+                    int64_t tile_begin, int64_t tile_end, void* scratch);
+  // y = clamp(a + b), all byte panels of `groups` rows.
+  void (*add)(const struct ByteSumParams&, int64_t panel_begin, int64_t panel_end);
+  // Borders of panels of `features`.
+  void (*quantize)(const struct ByteBorderParams&, int64_t panel_begin, int64_t panel_end);
+  void (*dequantize)(const struct ByteBorderParams&, int64_t panel_begin, int64_t panel_end);
+};
+
+// (value - zero) * scale
+struct ByteOperand {
+  const uint8_t* bytes;
+  const float* scale;
+  const uint8_t* zero;
+};
+
+struct ByteSumParams {
+  ByteOperand a;
+  ByteOperand b;
+  const float* y_scale;
+  const uint8_t* y_zero;
+  uint8_t* y;
+  int64_t features;
+  float lo;
+  float hi;
+};
+
+struct ByteBorderParams {
+  const float* scale;
+  const uint8_t* zero;
+  float* values;
+  uint8_t* bytes;
+  int64_t features;
+};
+
+std::span<const ByteMatmulRow> byte_matmul_rows();
+const ByteMatmulRow& choose_byte_matmul(Isa isa);
+
+constexpr int64_t byte_tiles(int64_t m) { return (m + kByteTile - 1) / kByteTile; }
+// Groups of out_channels must be whole tiles, and groups of channels whole byte groups, or one.
+bool has_byte_conv(const ConvShape& shape);
+bool has_byte_depthwise(const ConvShape& shape);
+
+int64_t byte_matmul_scratch_bytes(int64_t panel_lanes);
+int64_t byte_conv_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
+
+// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight.
+int64_t packed_byte_weights(int64_t m, int64_t k);
+void pack_byte_weights(const int8_t* w, int64_t m, int64_t k, int8_t* packed);
+// w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
+int64_t packed_byte_conv_weights(const ConvShape& shape);
+void pack_byte_conv_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);
+// w: [channels][taps]. Packed: [four channels][four taps][channel][tap], zeros where there is none.
+int64_t packed_byte_depthwise_weights(const ConvShape& shape);
+void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);
+
+}  // namespace colonnade::kernels

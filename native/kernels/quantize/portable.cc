@@ -1,0 +1,24 @@
+#include "simd/portable.h"
+
+#include "kernels/quantize/quantize.h"
+
+namespace colonnade::portable {
+namespace {
+
+#include "kernels/quantize/quantize_impl.inc"
+
+}  // namespace
+
+void quantize_f32_portable_quantize(const kernels::QuantizeRun& run, DType type) {
+  run_quantize(run, type);
+}
+
+void quantize_f32_portable_dequantize(const kernels::QuantizeRun& run, DType type) {
+  run_dequantize(run, type);
+}
+
+void quantize_f32_portable_range(const float* x, int64_t count, float& low, float& high) {
+  run_range(x, count, low, high);
+}
+
+}  // namespace colonnade::portable

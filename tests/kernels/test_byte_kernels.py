@@ -1,0 +1,360 @@
+"""Products of 8-bit integers and their borders, on every instruction set, bit for bit.
+
+Expected values come from exact integer sums and the float32 operations that the contract names
+(native/kernels/qmatmul/qmatmul.h).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from colonnade import _core
+from colonnade.ir import Instruction, Program
+from colonnade.planner.lower.program import encode_program
+from kernels.harness import (
+    columns_of,
+    each_isa,
+    empty_panels,
+    from_panels,
+    lanes_of,
+    run_call,
+    to_panels,
+)
+
+NO_EPILOGUE = ((), ())
+F32 = np.float32
+
+
+def to_bytes(matrix: np.ndarray, lanes: int) -> np.ndarray:
+    """A features x columns matrix of uint8 as byte panels; what nobody may read is 0xa5."""
+    features, columns = matrix.shape
+    groups, panels = -(-features // 4), -(-columns // lanes)
+    padded = np.full((groups * 4, panels * lanes), 0xA5, np.uint8)
+    padded[:features, :columns] = matrix
+    shaped = padded.reshape(groups, 4, panels, lanes).transpose(2, 0, 3, 1)
+    return unaligned_bytes(shaped.shape, shaped)
+
+
+def unaligned_bytes(shape: tuple[int, ...], values: np.ndarray | None = None) -> np.ndarray:
+    """Bytes that start four after a cache line, as panels may."""
+    room = np.full(math.prod(shape) + 128, 0x5A, np.uint8)
+    first = -room.ctypes.data % 64 + 4
+    made = room[first : first + math.prod(shape)].reshape(shape)
+    if values is not None:
+        made[:] = values
+    return made
+
+
+def from_bytes(panels: np.ndarray, features: int, columns: int) -> np.ndarray:
+    """The features x columns matrix in byte panels."""
+    count, groups, lanes, four = panels.shape
+    flat = panels.transpose(1, 3, 0, 2).reshape(groups * four, count * lanes)
+    return flat[:features, :columns]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What turns sums into outputs."""
+
+    w_scale: np.ndarray
+    bias: np.ndarray | None
+    x_scale: np.ndarray
+    x_zero: np.ndarray
+    y_scale: np.ndarray | None
+    y_zero: np.ndarray | None
+
+    def finish(self, sums: np.ndarray, lo: float = -math.inf, hi: float = math.inf) -> np.ndarray:
+        """float32 values of exact sums [m, columns] of (x - x_zero) * w."""
+        factor = (F32(self.x_scale[0]) * self.w_scale).astype(F32)
+        values = sums.astype(F32) * factor[:, None]
+        if self.bias is not None:
+            values = values + self.bias[:, None]
+        return np.clip(values, F32(lo), F32(hi))
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        assert self.y_scale is not None and self.y_zero is not None
+        return quantize(values, self.y_scale[0], self.y_zero[0])
+
+
+def quantize(values: np.ndarray, scale: np.float32, zero: np.uint8) -> np.ndarray:
+    z = F32(zero)
+    steps = values * (F32(1) / F32(scale))
+    steps = np.where(np.isnan(steps), -z, steps)
+    inside = np.minimum(np.maximum(steps, -z), F32(255) - z)
+    return (np.rint(inside) + z).astype(np.uint8)
+
+
+def make_scales(
+    rng: np.random.Generator, m: int, zero: int, *, bias: bool, to_bytes: bool
+) -> Scales:
+    return Scales(
+        rng.uniform(0.001, 0.02, m).astype(F32),
+        rng.uniform(-2, 2, m).astype(F32) if bias else None,
+        np.array([0.037], F32), np.array([zero], np.uint8),
+        np.array([0.11], F32) if to_bytes else None,
+        np.array([131], np.uint8) if to_bytes else None,
+    )  # fmt: skip
+
+
+def extreme(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """Random integers of a type, many of them at its ends."""
+    info = np.iinfo(dtype)
+    values = rng.integers(info.min, info.max + 1, shape)
+    ends = rng.choice(np.array([info.min, info.max]), shape)
+    return np.where(rng.random(shape) < 0.3, ends, values).astype(dtype)
+
+
+def run_product(
+    kernel: str,
+    isa: str,
+    x: np.ndarray,
+    packed: np.ndarray,
+    sums_of_w: np.ndarray,
+    s: Scales,
+    head: tuple[int, ...],
+    out: tuple[int, int],
+    *,
+    ends: tuple[object, ...] = (-math.inf, math.inf, *NO_EPILOGUE),
+    extras: tuple[np.ndarray, ...] = (),
+    threads: int = 1,
+) -> np.ndarray:
+    """The output as a features x columns matrix."""
+    m, columns = out
+    lanes = lanes_of(isa)
+    if s.y_scale is None:
+        y = empty_panels(m, columns, lanes)
+    else:
+        y = unaligned_bytes((-(-columns // lanes), -(-m // 4), lanes, 4))
+    inputs = [
+        to_bytes(x, lanes), packed, s.w_scale, sums_of_w, s.bias, s.x_scale, s.x_zero, s.y_scale,
+        s.y_zero, *extras,
+    ]  # fmt: skip
+    order = (*range(9), len(inputs), *range(9, len(inputs)))
+    row = _core.choose_byte_matmul(isa)[0]
+    status = run_call(kernel, inputs, [y], (row, *head, *ends), isa, order=order, threads=threads)
+    assert status[0] == 0
+    if s.y_scale is None:
+        return from_panels(y, columns)
+    padding = from_bytes(y, -(-m // 4) * 4, columns)[m:]
+    assert not padding.any()
+    return from_bytes(y, m, columns)
+
+
+@each_isa
+@pytest.mark.parametrize("is_bytes", [False, True])
+@pytest.mark.parametrize("zero", [0, 128, 255])
+@pytest.mark.parametrize(
+    ("m", "k"), [(1, 1), (3, 2), (4, 4), (5, 5), (18, 127), (33, 128), (8, 129)]
+)
+def test_products(isa: str, m: int, k: int, zero: int, is_bytes: bool) -> None:
+    rng = np.random.default_rng(m * k + zero)
+    lanes = lanes_of(isa)
+    w = extreme(rng, (m, k), np.int8)
+    s = make_scales(rng, m, zero, bias=m % 2 == 1, to_bytes=is_bytes)
+    for columns in (1, lanes // 4 + 1, lanes - 1, lanes, 2 * lanes + 3):
+        x = extreme(rng, (k, columns), np.uint8)
+        sums = w.astype(np.int64) @ (x.astype(np.int64) - zero)
+        blocks = min(2, -(-m // 4))
+        got = run_product(
+            "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k),
+            w.sum(axis=1, dtype=np.int32), s, (m, k, columns, blocks), (m, columns), threads=2,
+        )  # fmt: skip
+        expected = s.finish(sums)
+        np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
+
+
+@each_isa
+@pytest.mark.parametrize("is_bytes", [False, True])
+def test_product_of_the_greatest_depth(isa: str, is_bytes: bool) -> None:
+    k, m = 1 << 15, 2
+    w = np.array([[-128], [127]], np.int8).repeat(k, axis=1)
+    x = np.full((k, 3), 255, np.uint8)
+    s = make_scales(np.random.default_rng(0), m, 0, bias=False, to_bytes=is_bytes)
+    got = run_product(
+        "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k), w.sum(axis=1, dtype=np.int32),
+        s, (m, k, 3, 1), (m, 3),
+    )  # fmt: skip
+    expected = s.finish(w.astype(np.int64) @ x.astype(np.int64))
+    np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
+
+
+@each_isa
+@pytest.mark.parametrize("is_bytes", [False, True])
+@pytest.mark.parametrize("m", [7, 70])
+def test_epilogues(isa: str, m: int, is_bytes: bool) -> None:
+    rng = np.random.default_rng(m)
+    k, columns = 24, lanes_of(isa) + 5
+    w, x = extreme(rng, (m, k), np.int8), extreme(rng, (k, columns), np.uint8)
+    s = make_scales(rng, m, 7, bias=True, to_bytes=is_bytes)
+    residual = rng.uniform(-1, 1, (m, columns)).astype(F32)
+    program = Program(
+        2, (Instruction("add", (0, 1)), Instruction("mul", (2, 2)), Instruction("relu", (3,)))
+    )
+    got = run_product(
+        "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k), w.sum(axis=1, dtype=np.int32),
+        s, (m, k, columns, 1), (m, columns),
+        ends=(-1.5, 1.5, (0,), encode_program(program)),
+        extras=(to_panels(residual, lanes_of(isa)),),
+    )  # fmt: skip
+    values = s.finish(w.astype(np.int64) @ (x.astype(np.int64) - 7), -1.5, 1.5)
+    total = values + residual
+    expected = np.maximum(total * total, F32(0))
+    np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
+
+
+@dataclass(frozen=True)
+class Case:
+    batch: int
+    channels: int
+    size: tuple[int, int]
+    outs: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    group: int = 1
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        sizes = []
+        for axis in range(2):
+            span = (self.kernel[axis] - 1) * self.dilation[axis] + 1
+            padded = self.size[axis] + self.pads[axis] + self.pads[axis + 2]
+            sizes.append((padded - span) // self.stride[axis] + 1)
+        return sizes[0], sizes[1]
+
+    def shape(self) -> tuple[int, ...]:
+        return (
+            self.batch, self.channels, *self.size, self.outs, *self.out_size, *self.kernel,
+            *self.stride, *self.dilation, self.pads[0], self.pads[1], self.group,
+        )  # fmt: skip
+
+    def sums(self, x: np.ndarray, w: np.ndarray, zero: int) -> np.ndarray:
+        """[outs, columns] of (x - zero) * w, exactly."""
+        top, left, bottom, right = self.pads
+        centred = np.pad(x.astype(np.int64) - zero, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        out_h, out_w = self.out_size
+        result = np.zeros((self.batch, self.outs, out_h, out_w), np.int64)
+        own, each = self.channels // self.group, self.outs // self.group
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                rows = slice(i * self.dilation[0], None, self.stride[0])
+                cols = slice(j * self.dilation[1], None, self.stride[1])
+                seen = centred[:, :, rows, cols][:, :, :out_h, :out_w]
+                for g in range(self.group):
+                    part = seen[:, g * own : (g + 1) * own]
+                    taps = w[g * each : (g + 1) * each, :, i, j].astype(np.int64)
+                    result[:, g * each : (g + 1) * each] += np.einsum("nchw,oc->nohw", part, taps)
+        return columns_of(result)
+
+
+CONVS = [
+    Case(1, 1, (1, 1), 1, (1, 1)),
+    Case(1, 3, (7, 7), 5, (3, 3), pads=(1, 1, 1, 1)),
+    Case(1, 3, (23, 37), 7, (7, 7), stride=(2, 2), pads=(3, 3, 3, 3)),
+    Case(2, 10, (9, 14), 13, (3, 3), pads=(0, 1, 2, 0)),
+    Case(1, 40, (16, 16), 6, (3, 3), stride=(2, 2), pads=(1, 1, 1, 1)),
+    Case(2, 8, (10, 11), 16, (3, 2), group=2, pads=(1, 0, 1, 1)),
+    Case(1, 5, (1, 90), 8, (1, 3), pads=(0, 1, 0, 1)),
+    Case(4, 12, (7, 7), 6, (1, 1), stride=(2, 2)),
+    Case(1, 6, (13, 14), 4, (3, 3), dilation=(2, 3), pads=(2, 3, 2, 3)),
+    Case(2, 300, (5, 5), 14, (3, 3), pads=(1, 1, 1, 1)),
+]
+DEPTHWISE = [
+    Case(1, 3, (7, 7), 3, (3, 3), pads=(1, 1, 1, 1), group=3),
+    Case(2, 5, (14, 14), 5, (5, 5), pads=(2, 2, 2, 2), group=5),
+    Case(1, 9, (33, 33), 9, (3, 3), stride=(2, 2), pads=(0, 0, 1, 1), group=9),
+    Case(3, 2, (9, 33), 2, (3, 3), dilation=(2, 2), pads=(2, 2, 2, 2), group=2),
+    Case(1, 4, (1, 130), 4, (1, 7), pads=(0, 3, 0, 3), group=4),
+]
+
+
+@each_isa
+@pytest.mark.parametrize("is_bytes", [False, True])
+@pytest.mark.parametrize("kernel", ["qconv", "qdepthwise"])
+@pytest.mark.parametrize("number", range(len(CONVS)))
+def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> None:
+    cases = CONVS if kernel == "qconv" else DEPTHWISE
+    if number >= len(cases):
+        pytest.skip("fewer depthwise cases")
+    case = cases[number]
+    rng = np.random.default_rng(number)
+    w = extreme(rng, (case.outs, case.channels // case.group, *case.kernel), np.int8)
+    x = extreme(rng, (case.batch, case.channels, *case.size), np.uint8)
+    columns = case.batch * math.prod(case.out_size)
+    shape = case.shape()
+    packed = _core.pack_byte_conv(w, list(shape), kernel == "qdepthwise")
+    for zero, blocks in ((0, 1), (77, min(2, -(-case.outs // 4))), (255, 1)):
+        s = make_scales(rng, case.outs, zero, bias=True, to_bytes=is_bytes)
+        got = run_product(
+            kernel, isa, columns_of(x), packed,
+            w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, blocks),
+            (case.outs, columns), threads=2,
+        )  # fmt: skip
+        expected = s.finish(case.sums(x, w, zero))
+        np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
+
+
+@each_isa
+@pytest.mark.parametrize(("features", "spare"), [(1, 0), (4, 1), (7, 3), (13, -1)])
+def test_borders(isa: str, features: int, spare: int) -> None:
+    rng = np.random.default_rng(features)
+    lanes = lanes_of(isa)
+    columns = 2 * lanes + spare
+    values = rng.normal(0, 3, (features, columns)).astype(F32)
+    values.flat[:4] = [np.nan, np.inf, -np.inf, F32(0.05) * F32(2.5)][: values.size]
+    scale, zero = np.array([0.05], F32), np.array([100], np.uint8)
+    y = unaligned_bytes((-(-columns // lanes), -(-features // 4), lanes, 4))
+    params = (features, columns)
+    inputs = [to_panels(values, lanes), scale, zero]
+    assert run_call("quantize_columns", inputs, [y], params, isa)[0] == 0
+    bytes_ = quantize(values, scale[0], zero[0])
+    np.testing.assert_array_equal(from_bytes(y, features, columns), bytes_)
+    back = empty_panels(features, columns, lanes)
+    assert run_call("dequantize_columns", [y, scale, zero], [back], params, isa)[0] == 0
+    expected = (bytes_.astype(F32) - F32(100)) * scale[0]
+    np.testing.assert_array_equal(from_panels(back, columns), expected)
+
+
+@each_isa
+@pytest.mark.parametrize("features", [1, 4, 6])
+def test_sums(isa: str, features: int) -> None:
+    rng = np.random.default_rng(features)
+    lanes = lanes_of(isa)
+    columns = lanes + 3
+    a, b = (extreme(rng, (features, columns), np.uint8) for _ in range(2))
+    numbers = [(0.02, 3), (0.05, 128), (0.07, 120)]
+    scales = [(np.array([s], F32), np.array([z], np.uint8)) for s, z in numbers]
+    y = unaligned_bytes((2, -(-features // 4), lanes, 4))
+    inputs = [to_bytes(a, lanes), *scales[0], to_bytes(b, lanes), *scales[1], *scales[2]]
+    status = run_call("bytes_sum", inputs, [y], (features, columns, 0.0, 4.0), isa)
+    assert status[0] == 0
+    left, right = (
+        (v.astype(F32) - F32(z[0])) * s[0] for v, (s, z) in zip((a, b), scales[:2], strict=True)
+    )
+    expected = quantize(np.clip(left + right, F32(0), F32(4)), scales[2][0][0], scales[2][1][0])
+    np.testing.assert_array_equal(from_bytes(y, features, columns), expected)
+
+
+@each_isa
+@pytest.mark.parametrize("is_signed", [False, True])
+@pytest.mark.parametrize(
+    ("outer", "features", "inner"), [(1, 1, 1), (3, 5, 7), (2, 8, 70), (90, 6, 1)]
+)
+def test_rows_and_back(isa: str, outer: int, features: int, inner: int, is_signed: bool) -> None:
+    rng = np.random.default_rng(outer)
+    lanes = lanes_of(isa)
+    rows = rng.integers(0, 256, (outer, features, inner)).astype(np.uint8)
+    columns = outer * inner
+    y = unaligned_bytes((-(-columns // lanes), -(-features // 4), lanes, 4))
+    params = (outer, features, inner, int(is_signed))
+    assert run_call("rows_to_bytes", [rows], [y], params, isa)[0] == 0
+    flip = np.uint8(128 if is_signed else 0)
+    np.testing.assert_array_equal(from_bytes(y, features, columns), columns_of(rows) ^ flip)
+    back = np.zeros_like(rows)
+    assert run_call("bytes_to_rows", [y], [back], params, isa)[0] == 0
+    np.testing.assert_array_equal(back, rows)

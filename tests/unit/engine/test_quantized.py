@@ -1,0 +1,62 @@
+"""Quantized models run on 8-bit kernels: which ones, the same bits everywhere, shapes, saved plans."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import colonnade
+import quantized_models
+from kernels.harness import AVAILABLE
+
+quantization = pytest.importorskip("onnxruntime.quantization")
+
+
+@cache
+def image_model(is_signed: bool) -> onnx.ModelProto:
+    """A small convolutional model in QDQ form."""
+    kind = quantization.QuantType.QInt8 if is_signed else quantization.QuantType.QUInt8
+    return quantized_models.quantize_static(
+        quantized_models.image_model(), lambda i: quantized_models.image_feeds(2, i),
+        quant_format=quantization.QuantFormat.QDQ, activation_type=kind,
+        weight_type=quantization.QuantType.QInt8, per_channel=True,
+    )  # fmt: skip
+
+
+def answers(model: onnx.ModelProto, batch: int = 2, threads: int = 2) -> np.ndarray:
+    engine = colonnade.compile(model, threads=threads, fallback="forbid")
+    return engine.run(quantized_models.image_feeds(batch))["y"]
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_every_instruction_set_gives_the_same_bits(
+    is_signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = image_model(is_signed)
+    expected = answers(model, threads=1)
+    for isa in AVAILABLE:
+        monkeypatch.setenv("COLONNADE_MAX_ISA", isa)
+        for threads in (1, 2):
+            np.testing.assert_array_equal(answers(model, threads=threads), expected)
+
+
+def test_products_and_sums_run_in_8_bits() -> None:
+    engine = colonnade.compile(image_model(False), fallback="forbid")
+    engine.run(quantized_models.image_feeds(1))
+    kernels = [node.kernel for node in engine.explain().nodes]
+    assert {"qconv", "qdepthwise", "qmatmul_columns", "bytes_sum"} <= set(kernels)
+    assert not {"conv", "depthwise", "matmul_columns"} & set(kernels)
+
+
+def test_a_saved_plan_gives_the_same_bits(tmp_path: Path) -> None:
+    engine = colonnade.compile(image_model(True), fallback="forbid")
+    feeds = quantized_models.image_feeds(2)
+    expected = engine.run(feeds)
+    path = tmp_path / "model.colonnade"
+    engine.save(path)
+    for name, value in colonnade.load(path).run(feeds).items():
+        np.testing.assert_array_equal(value, expected[name])
