@@ -13,6 +13,7 @@
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/pool/pool.h"
+#include "kernels/qmatmul/qmatmul.h"
 
 using namespace colonnade;
 using exec::Reach;
@@ -128,8 +129,40 @@ void check_conv(const kernels::ConvRow& row, const ConvShape& s) {
                                             -1e9f,
                                             1e9f,
                                             nullptr,
-                                            nullptr};
+                                            nullptr,
+                                            0.0f};
                 row.run(p, a, b, 0, kernels::conv_tiles(s, row.tile_rows), scratch.data());
+              });
+}
+
+// A panel row holds four features: x is bytes, y float32.
+void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_depthwise) {
+  const int64_t lanes = row.panel_lanes;
+  const auto m = static_cast<size_t>(s.out_channels);
+  const auto packed = static_cast<size_t>(is_depthwise ? kernels::packed_byte_depthwise_weights(s)
+                                                       : kernels::packed_byte_conv_weights(s));
+  const std::vector<int8_t> w(packed, 3);
+  const std::vector<float> w_scale(m, 0.5f);
+  const std::vector<int32_t> w_sum(m, 11);
+  const float x_scale = 0.25f;
+  const uint8_t x_zero = 128;
+  test::Buffer scratch(kernels::byte_conv_scratch_bytes(s, lanes) / 4 + 16);
+  check_reads(reach_of(s, lanes), kernels::byte_groups(s.channels) * lanes, s.out_channels * lanes,
+              [&](const float* x, float* y, int64_t a, int64_t b) {
+                kernels::ByteConvParams p{};
+                p.shape = s;
+                p.w = w.data();
+                p.x = reinterpret_cast<const uint8_t*>(x);
+                p.out.w_scale = w_scale.data();
+                p.out.w_sum = w_sum.data();
+                p.out.x_scale = &x_scale;
+                p.out.x_zero = &x_zero;
+                p.out.y = y;
+                p.out.m = s.out_channels;
+                p.out.lo = -1e9f;
+                p.out.hi = 1e9f;
+                const auto run = is_depthwise ? row.depthwise : row.conv;
+                run(p, a, b, 0, kernels::byte_tiles(s.out_channels), scratch.data());
               });
 }
 
@@ -179,6 +212,12 @@ int main() {
       if (!test::can_run(row.isa)) continue;
       check_conv(row, shape(3, 5, 1));
       check_conv(row, shape(4, 6, 2));
+    }
+    for (const auto& row : kernels::byte_matmul_rows()) {
+      if (!test::can_run(row.isa)) continue;
+      check_bytes(row, shape(7, 5, 1), false);
+      check_bytes(row, shape(8, 8, 2), false);
+      check_bytes(row, shape(6, 6, 6), true);
     }
     for (const auto& row : kernels::pool_rows()) {
       if (!test::can_run(row.isa)) continue;
