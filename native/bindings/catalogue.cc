@@ -167,6 +167,27 @@ NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
   return packed;
 }
 
+// Four weights along k at a time, those that are all zero left out. `shape`: empty for a product, whose
+// w is [m, k].
+NumpyBytes pack_byte_sparse(int row, const Int8Array& w, int64_t m, int64_t k,
+                            const std::vector<int64_t>& shape, int64_t k_block) {
+  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
+  ConvShape s{};
+  if (!shape.empty()) s = conv_shape_from(shape);
+  const ConvShape* conv = shape.empty() ? nullptr : &s;
+  const std::vector<int8_t> rows = kernels::pad_byte_rows(w.data(), m, k, conv);
+  const int64_t groups = conv == nullptr ? 1 : s.group;
+  const int64_t depth = static_cast<int64_t>(rows.size()) / m / kernels::kByteGroup;
+  const auto packed = kernels::pack_sparse_payloads(
+      rows.data(), kernels::SparsePayload::bytes, {groups, m / groups, depth, k_block},
+      static_cast<int32_t>(kernels::kByteTile),
+      row_at(kernels::byte_matmul_rows(), row).panel_lanes);
+  if (packed.empty()) throw nb::value_error("the depth block does not fit the sparse format");
+  NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
+  std::memcpy(bytes.data(), packed.data(), packed.size());
+  return bytes;
+}
+
 kernels::RecurrentKind recurrent_kind(int kind) {
   if (kind < 0 || kind > static_cast<int>(kernels::RecurrentKind::gru_reset_behind)) {
     throw nb::value_error("unknown kind of recurrent layer");
@@ -240,6 +261,8 @@ void bind_catalogue(nb::module_& m) {
   m.def("choose_byte_matmul", &choose_byte_row, nb::arg("isa"));
   m.def("pack_byte_matmul", &pack_bytes, nb::arg("w"), nb::arg("m"), nb::arg("k"));
   m.def("pack_byte_conv", &pack_byte_conv, nb::arg("w"), nb::arg("shape"), nb::arg("is_depthwise"));
+  m.def("pack_byte_sparse", &pack_byte_sparse, nb::arg("row"), nb::arg("w"), nb::arg("m"),
+        nb::arg("k"), nb::arg("shape"), nb::arg("k_block"));
   m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));
   m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
         nb::arg("k"), nb::arg("k_block"));

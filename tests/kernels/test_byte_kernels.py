@@ -27,6 +27,8 @@ from kernels.harness import (
 
 NO_EPILOGUE = ((), ())
 F32 = np.float32
+WEIGHTS = 1
+"""Position of the packed weights among the operands."""
 
 
 def to_bytes(matrix: np.ndarray, lanes: int) -> np.ndarray:
@@ -121,6 +123,7 @@ def run_product(
     ends: tuple[object, ...] = (-math.inf, math.inf, *NO_EPILOGUE),
     extras: tuple[np.ndarray, ...] = (),
     threads: int = 1,
+    constants: tuple[int, ...] = (),
 ) -> np.ndarray:
     """The output as a features x columns matrix."""
     m, columns = out
@@ -135,7 +138,7 @@ def run_product(
     ]  # fmt: skip
     order = (*range(9), len(inputs), *range(9, len(inputs)))
     row = _core.choose_byte_matmul(isa)[0]
-    status = run_call(kernel, inputs, [y], (row, *head, *ends), isa, order=order, threads=threads)
+    status = run_call(kernel, inputs, [y], (row, *head, *ends), isa, order=order, threads=threads, constants=constants)
     assert status[0] == 0
     if s.y_scale is None:
         return from_panels(y, columns)
@@ -296,6 +299,64 @@ def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> Non
             (case.outs, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(case.sums(x, w, zero))
+        np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
+
+
+def pruned(rng: np.random.Generator, w: np.ndarray, density: float) -> np.ndarray:
+    """[m, channels, ...] with most fours of channels zero, and some single zeros."""
+    fours = -(-w.shape[1] // 4)
+    kept = np.repeat(rng.random((w.shape[0], fours, *w.shape[2:])) < density, 4, axis=1)
+    kept = kept[:, : w.shape[1]] & (rng.random(w.shape) < 0.8)
+    return np.where(kept, w, np.int8(0))
+
+
+@each_isa
+@pytest.mark.parametrize("is_bytes", [False, True])
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize(("m", "k", "k_block"), [(1, 1, 1), (66, 130, 16), (130, 700, 128)])
+def test_sparse_products(
+    isa: str, m: int, k: int, k_block: int, density: float, is_bytes: bool
+) -> None:
+    rng = np.random.default_rng(m + k)
+    lanes = lanes_of(isa)
+    w = pruned(rng, extreme(rng, (m, k), np.int8), density)
+    w[: m // 2] = w[:1]  # Equal columns.
+    s = make_scales(rng, m, 77, bias=True, to_bytes=is_bytes)
+    row = _core.choose_byte_matmul(isa)[0]
+    packed = _core.pack_byte_sparse(row, w, m, k, [], k_block)
+    for columns in (1, lanes, 2 * lanes + 3):
+        x = extreme(rng, (k, columns), np.uint8)
+        sums = w.astype(np.int64) @ (x.astype(np.int64) - 77)
+        got = run_product(
+            "qsparse_columns", isa, x, packed, w.sum(axis=1, dtype=np.int32), s,
+            (m, k, columns, k_block, min(2, -(-m // 64))), (m, columns), threads=2,
+            constants=(WEIGHTS,),
+        )  # fmt: skip
+        expected = s.finish(sums)
+        np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
+
+
+@each_isa
+@pytest.mark.parametrize("is_bytes", [False, True])
+@pytest.mark.parametrize("number", range(len(CONVS)))
+def test_sparse_convolutions(isa: str, number: int, is_bytes: bool) -> None:
+    case = CONVS[number]
+    rng = np.random.default_rng(number)
+    w = extreme(rng, (case.outs, case.channels // case.group, *case.kernel), np.int8)
+    w = pruned(rng, w, 0.3)
+    x = extreme(rng, (case.batch, case.channels, *case.size), np.uint8)
+    columns = case.batch * math.prod(case.out_size)
+    shape, depth = case.shape(), w[0].size
+    s = make_scales(rng, case.outs, 200, bias=False, to_bytes=is_bytes)
+    row = _core.choose_byte_matmul(isa)[0]
+    for k_block in (2, 200):
+        packed = _core.pack_byte_sparse(row, w, case.outs, depth, list(shape), k_block)
+        got = run_product(
+            "qsparse_conv", isa, columns_of(x), packed,
+            w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, k_block, 1),
+            (case.outs, columns), threads=2, constants=(WEIGHTS,),
+        )  # fmt: skip
+        expected = s.finish(case.sums(x, w, 200))
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 

@@ -231,6 +231,110 @@ RunStatus run_depthwise(const void* params, const RunContext& context) {
   return run_any_conv(params, context, true);
 }
 
+// ---- qsparse_columns: params row, m, k, l, k_block, blocks, lo, hi, epilogue.
+// qsparse_conv: params row, shape (16), k_block, blocks, lo, hi, epilogue. k_block counts byte groups.
+struct Sparse {
+  Product product;
+  kernels::ByteSparseParams params;
+  ConvShape shape;
+};
+
+std::string prepare_sparse(PrepareContext& context, Prepared& prepared, Sparse& p, int64_t x_rows,
+                           int64_t in_columns) {
+  const auto& o = context.operands;
+  Product& product = p.product;
+  const kernels::SparseGeometry& g = p.params.geometry;
+  const int64_t m = product.matmul.out.m, lanes = product.row->panel_lanes;
+  if (!holds_floats(o[kX], panel_floats(x_rows, in_columns, lanes))) return "x is too small";
+  if (g.k_block < 1 || !o[kW].present() || o[kW].data == nullptr) return "w is not a constant";
+  const char* damage = kernels::verify_sparse_weights(
+      {o[kW].data, static_cast<size_t>(o[kW].bytes)}, g, kernels::kByteTile,
+      static_cast<int32_t>(lanes));
+  if (damage != nullptr) return damage;
+  std::string error = check_product(o, m, p.params.columns, lanes);
+  if (!error.empty()) return error;
+  product.panels = ceil_div(p.params.columns, lanes);
+  product.tiles = g.tiles();
+  const int64_t scratch = kernels::byte_sparse_scratch_bytes(p.params.shape, lanes);
+  product.own_scratch = (scratch + 63) / 64 * 64;
+  return finish_product(context, prepared, product, m);
+}
+
+std::string prepare_sparse_columns(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<Sparse>();
+  ParamReader& in = context.params;
+  Product& product = p->product;
+  product.row = find_row(in.integer(), context.isa);
+  if (product.row == nullptr) return "no such 8-bit kernel on this instruction set";
+  ByteOutput& out = product.matmul.out = {};
+  out.m = in.integer();
+  const int64_t k = in.integer();
+  p->params = {};
+  p->params.columns = in.integer();
+  const int64_t k_block = in.integer();
+  product.blocks = in.integer();
+  out.lo = in.real32();
+  out.hi = in.real32();
+  if (context.operands.size() < kProductOperands) return "an 8-bit product takes 10 operands";
+  if (out.m < 1 || out.m > kMaxExtent || k < 1 || p->params.columns < 1) {
+    return "product sizes out of range";
+  }
+  if (k > kernels::kByteDepthMax) return "sums that may not fit 32 bits";
+  p->params.geometry = {1, out.m, byte_groups(k), k_block};
+  std::string error = prepare_sparse(context, prepared, *p, byte_groups(k), p->params.columns);
+  if (!error.empty()) return error;
+  prepared.uses[kX] = read_same(byte_groups(k) * product.row->panel_lanes);
+  add_extra_uses(product.epilogue, prepared.uses);
+  prepared.params = std::move(p);
+  return "";
+}
+
+std::string prepare_sparse_conv(PrepareContext& context, Prepared& prepared) {
+  auto p = std::make_shared<Sparse>();
+  ParamReader& in = context.params;
+  Product& product = p->product;
+  product.row = find_row(in.integer(), context.isa);
+  if (product.row == nullptr) return "no such 8-bit kernel on this instruction set";
+  ConvShape& s = p->shape = read_conv_shape(in);
+  const int64_t k_block = in.integer();
+  product.blocks = in.integer();
+  ByteOutput& out = product.matmul.out = {};
+  out.lo = in.real32();
+  out.hi = in.real32();
+  if (std::string error = check_conv_shape(s, false); !error.empty()) return error;
+  if (context.operands.size() < kProductOperands) return "an 8-bit product takes 10 operands";
+  if (!kernels::has_byte_conv(s)) return "no 8-bit kernel for this convolution";
+  const int64_t in_columns = checked_product({s.batch, s.in_h, s.in_w});
+  const int64_t out_columns = checked_product({s.batch, s.out_h, s.out_w});
+  if (in_columns < 0 || out_columns < 0) return "convolution is too large";
+  out.m = s.out_channels;
+  p->params = {};
+  p->params.shape = &p->shape;
+  p->params.columns = out_columns;
+  const int64_t depth = byte_groups(s.channels / s.group) * s.kernel_h * s.kernel_w;
+  p->params.geometry = {s.group, s.out_channels / s.group, depth, k_block};
+  std::string error = prepare_sparse(context, prepared, *p, byte_groups(s.channels), in_columns);
+  if (!error.empty()) return error;
+  std::vector<PanelUse> uses = std::move(prepared.uses);
+  const int64_t lanes = product.row->panel_lanes;
+  set_conv_uses(s, lanes, {}, prepared);  // For the reach.
+  uses[kX] = read_reach(byte_groups(s.channels) * lanes);
+  prepared.uses = std::move(uses);
+  add_extra_uses(product.epilogue, prepared.uses);
+  prepared.params = std::move(p);
+  return "";
+}
+
+RunStatus run_sparse(const void* params, const RunContext& context) {
+  const auto& p = *static_cast<const Sparse*>(params);
+  EpilogueRun epilogue{};
+  kernels::ByteSparseParams sparse = p.params;
+  sparse.out = bind_output(p.product, context, epilogue);
+  sparse.x = as<uint8_t>(context, kX);
+  sparse.w = as<std::byte>(context, kW);
+  return run_bands(p.product, context, sparse, p.product.row->sparse);
+}
+
 // ---- quantize_columns, dequantize_columns. operands: source, scale, zero, destination.
 // params: features, l.
 struct Border {
@@ -435,6 +539,8 @@ constexpr Op kOps[] = {
     {"qmatmul_columns", &prepare_matmul, &run_matmul},
     {"qconv", &prepare_conv, &run_conv},
     {"qdepthwise", &prepare_depthwise, &run_depthwise},
+    {"qsparse_columns", &prepare_sparse_columns, &run_sparse},
+    {"qsparse_conv", &prepare_sparse_conv, &run_sparse},
     {"quantize_columns", &prepare_quantize, &run_quantize},
     {"dequantize_columns", &prepare_dequantize, &run_dequantize},
     {"bytes_sum", &prepare_sum, &run_sum},

@@ -12,6 +12,7 @@ namespace colonnade {
   void name##_conv(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t, void*);     \
   void name##_depthwise(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t,        \
                         void*);                                                                    \
+  void name##_sparse(const kernels::ByteSparseParams&, int64_t, int64_t, int64_t, int64_t, void*); \
   void name##_add(const kernels::ByteSumParams&, int64_t, int64_t);                                \
   void name##_quantize(const kernels::ByteBorderParams&, int64_t, int64_t);                        \
   void name##_dequantize(const kernels::ByteBorderParams&, int64_t, int64_t);                      \
@@ -30,6 +31,7 @@ constexpr ByteMatmulRow kRows[] = {
    &space::name##_matmul,                        \
    &space::name##_conv,                          \
    &space::name##_depthwise,                     \
+   &space::name##_sparse,                        \
    &space::name##_add,                           \
    &space::name##_quantize,                      \
    &space::name##_dequantize},
@@ -76,6 +78,27 @@ int64_t byte_conv_scratch_bytes(const ConvShape& s, int64_t panel_lanes) {
   const int64_t rows = byte_groups(s.channels / s.group) * taps;
   const int64_t plan = std::min(taps, kConvPlannedTaps) * panel_lanes * kConvRunBytes;
   return byte_matmul_scratch_bytes(panel_lanes) + rows * panel_lanes * 4 + plan;
+}
+
+int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes) {
+  const int64_t sums = kSparseRowBlock * panel_lanes * 4;
+  return sums + (shape == nullptr ? byte_matmul_scratch_bytes(panel_lanes)
+                                  : byte_conv_scratch_bytes(*shape, panel_lanes));
+}
+
+std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const ConvShape* shape) {
+  const int64_t taps = shape == nullptr ? 1 : shape->kernel_h * shape->kernel_w;
+  const int64_t channels = k / taps, padded = byte_groups(channels) * kByteGroup;
+  std::vector<int8_t> rows(static_cast<size_t>(m * taps * padded), int8_t{0});
+  for (int64_t row = 0; row < m; ++row) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        rows[static_cast<size_t>((row * taps + tap) * padded + c)] =
+            w[(row * channels + c) * taps + tap];
+      }
+    }
+  }
+  return rows;
 }
 
 int64_t packed_byte_weights(int64_t m, int64_t k) {

@@ -15,9 +15,11 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/cpu_features.h"
 #include "kernels/conv/conv.h"
+#include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::kernels {
 
@@ -62,6 +64,16 @@ struct ByteConvParams {
   const uint8_t* x;
 };
 
+// A product or, with taps, a convolution whose weights that are zero are left out, four at a time.
+struct ByteSparseParams {
+  ByteOutput out;
+  SparseGeometry geometry;  // k and k_block count byte groups (of a convolution: tap, channel).
+  int64_t columns;          // Of y.
+  const std::byte* w;       // Packed by pack_sparse_payloads of packed_byte rows, kByteTile rows a group.
+  const uint8_t* x;
+  const ConvShape* shape;   // Null: a product.
+};
+
 struct ByteMatmulRow {
   const char* name;
   Isa isa;
@@ -75,6 +87,9 @@ struct ByteMatmulRow {
   // group = channels = out_channels; a tile is four channels.
   void (*depthwise)(const ByteConvParams&, int64_t panel_begin, int64_t panel_end,
                     int64_t tile_begin, int64_t tile_end, void* scratch);
+  // Row blocks [block_begin, block_end) of kSparseRowBlock rows of all groups.
+  void (*sparse)(const ByteSparseParams&, int64_t panel_begin, int64_t panel_end,
+                 int64_t block_begin, int64_t block_end, void* scratch);
   // y = clamp(a + b), all byte panels of `groups` rows.
   void (*add)(const struct ByteSumParams&, int64_t panel_begin, int64_t panel_end);
   // Borders of panels of `features`.
@@ -118,10 +133,15 @@ bool has_byte_depthwise(const ConvShape& shape);
 
 int64_t byte_matmul_scratch_bytes(int64_t panel_lanes);
 int64_t byte_conv_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
+// `shape` null: a product.
+int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 
 // w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight.
 int64_t packed_byte_weights(int64_t m, int64_t k);
 void pack_byte_weights(const int8_t* w, int64_t m, int64_t k, int8_t* packed);
+// [rows][byte group][byte], zeros behind the last: what pack_sparse_payloads takes. w as for the
+// functions above; `shape` null: [m][k].
+std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const ConvShape* shape);
 // w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
 int64_t packed_byte_conv_weights(const ConvShape& shape);
 void pack_byte_conv_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);

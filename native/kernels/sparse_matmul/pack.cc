@@ -8,10 +8,28 @@
 namespace colonnade::kernels {
 namespace {
 
+// A weight of float32, or four of int8.
 struct Entry {
   uint16_t offset;
-  float weight;
+  uint32_t payload;
 };
+
+float weight_of(const Entry& entry) {
+  float weight = 0.0f;
+  std::memcpy(&weight, &entry.payload, sizeof weight);
+  return weight;
+}
+
+Entry entry_of(uint16_t offset, float weight) {
+  Entry entry{offset, 0};
+  std::memcpy(&entry.payload, &weight, sizeof weight);
+  return entry;
+}
+
+bool is_zero(uint32_t payload, SparsePayload kind) {
+  // Of float32, -0 is one too.
+  return (kind == SparsePayload::bytes ? payload : payload << 1) == 0;
+}
 
 struct RowEntries {
   uint16_t row;  // In the row block.
@@ -65,19 +83,31 @@ bool comes_before(const RowEntries& a, const RowEntries& b) {
       [](const Entry& x, const Entry& y) { return x.offset < y.offset; });
 }
 
-// Makes a row longer by halving its largest weight: w x = w/2 x + w/2 x, exactly. False when the
-// half would be subnormal, or there is nothing to halve.
-bool lengthen(RowEntries& row, size_t steps) {
+// Makes a row longer: bytes by zeros, which add nothing to a sum of integers.
+void lengthen_bytes(RowEntries& row, size_t steps) {
+  const uint16_t offset = row.entries.empty() ? uint16_t{0} : row.entries.back().offset;
+  while (row.entries.size() < steps) row.entries.push_back({offset, 0});
+}
+
+// float32 by halving its largest weight: w x = w/2 x + w/2 x, exactly. False when the half would be
+// subnormal, or there is nothing to halve.
+bool lengthen(RowEntries& row, size_t steps, SparsePayload kind) {
+  if (kind == SparsePayload::bytes) {
+    lengthen_bytes(row, steps);
+    return true;
+  }
   while (row.entries.size() < steps) {
     const auto largest = std::max_element(
         row.entries.begin(), row.entries.end(),
-        [](const Entry& a, const Entry& b) { return std::abs(a.weight) < std::abs(b.weight); });
+        [](const Entry& a, const Entry& b) {
+          return std::abs(weight_of(a)) < std::abs(weight_of(b));
+        });
     if (largest == row.entries.end()) return false;
-    const float half = largest->weight * 0.5f;
+    const float half = weight_of(*largest) * 0.5f;
     if (!(std::abs(half) >= std::numeric_limits<float>::min()) || !std::isfinite(half))
       return false;
-    largest->weight = half;
-    row.entries.push_back({largest->offset, half});
+    *largest = entry_of(largest->offset, half);
+    row.entries.push_back(*largest);
   }
   return true;
 }
@@ -89,7 +119,7 @@ void put_single(const RowEntries& row, Stream& out) {
   for (const Entry& entry : row.entries) {
     out.put(entry.offset);
     out.put(uint16_t{0});
-    out.put(entry.weight);
+    out.put(entry.payload);
   }
 }
 
@@ -99,7 +129,7 @@ void put_lockstep(std::span<const RowEntries> rows, Stream& out) {
   for (const RowEntries& row : rows) out.put(row.row);
   for (size_t i = 0; i < steps; ++i) {
     for (const RowEntries& row : rows) out.put(row.entries[i].offset);
-    for (const RowEntries& row : rows) out.put(row.entries[i].weight);
+    for (const RowEntries& row : rows) out.put(row.entries[i].payload);
   }
 }
 
@@ -110,12 +140,12 @@ void put_shared(std::span<const RowEntries> rows, Stream& out) {
   for (size_t i = 0; i < steps; ++i) {
     out.put(rows.front().entries[i].offset);
     out.put(uint16_t{0});
-    for (const RowEntries& row : rows) out.put(row.entries[i].weight);
+    for (const RowEntries& row : rows) out.put(row.entries[i].payload);
   }
 }
 
 // Rows sorted by comes_before. First the groups that share their columns, then the others.
-void put_rows(std::vector<RowEntries> rows, size_t tile_rows, Stream& out) {
+void put_rows(std::vector<RowEntries> rows, size_t tile_rows, SparsePayload kind, Stream& out) {
   std::vector<RowEntries> others;
   for (size_t i = 0; i < rows.size();) {
     const bool fits = i + tile_rows <= rows.size() && !rows[i].entries.empty();
@@ -135,7 +165,7 @@ void put_rows(std::vector<RowEntries> rows, size_t tile_rows, Stream& out) {
         std::all_of(group.begin(), group.begin() + static_cast<std::ptrdiff_t>(tile_rows),
                     [&](RowEntries& row) {
                       RowEntries longer = row;
-                      if (!lengthen(longer, steps)) return row.entries.size() == steps;
+                      if (!lengthen(longer, steps, kind)) return row.entries.size() == steps;
                       row = std::move(longer);
                       return true;
                     });
@@ -231,8 +261,9 @@ bool is_middle(const SparseGeometry& g, int64_t t) { return t > 0 && t + 1 < g.k
 
 }  // namespace
 
-std::vector<std::byte> pack_sparse_weights(const float* w, const SparseGeometry& g,
-                                           int32_t tile_rows, int32_t panel_lanes) {
+std::vector<std::byte> pack_sparse_payloads(const void* payloads, SparsePayload kind,
+                                            const SparseGeometry& g, int32_t tile_rows,
+                                            int32_t panel_lanes) {
   if (g.k_block < 1 || g.k_block > sparse_k_block_max(panel_lanes)) return {};
   const auto row_bytes = static_cast<size_t>(panel_lanes) * 4;
   std::vector<int64_t> begins;
@@ -243,23 +274,28 @@ std::vector<std::byte> pack_sparse_weights(const float* w, const SparseGeometry&
     std::vector<RowEntries> rows;
     for (int64_t r = 0; r < rows_in(g, block); ++r) {
       RowEntries row{static_cast<uint16_t>(r), {}};
-      const float* from = w + (group * g.m + block * kSparseRowBlock + r) * g.k + t * g.k_block;
+      const int64_t first = (group * g.m + block * kSparseRowBlock + r) * g.k + t * g.k_block;
       for (int64_t i = 0; i < depth_in(g, t); ++i) {
-        if (from[i] != 0.0f) {
-          row.entries.push_back(
-              {static_cast<uint16_t>(static_cast<size_t>(i) * row_bytes), from[i]});
-        }
+        uint32_t payload = 0;
+        std::memcpy(&payload, static_cast<const std::byte*>(payloads) + 4 * (first + i), 4);
+        if (is_zero(payload, kind)) continue;
+        row.entries.push_back({static_cast<uint16_t>(static_cast<size_t>(i) * row_bytes), payload});
       }
       // The first block starts a row and the last one finishes it; others may skip it.
       if (!row.entries.empty() || !is_middle(g, t)) rows.push_back(std::move(row));
     }
     std::stable_sort(rows.begin(), rows.end(), comes_before);
-    put_rows(std::move(rows), static_cast<size_t>(tile_rows), out);
+    put_rows(std::move(rows), static_cast<size_t>(tile_rows), kind, out);
     out.end_part();
   });
   begins.push_back(static_cast<int64_t>(bytes.size()));
   std::memcpy(bytes.data(), begins.data(), begins.size() * sizeof(int64_t));
   return bytes;
+}
+
+std::vector<std::byte> pack_sparse_weights(const float* w, const SparseGeometry& g,
+                                           int32_t tile_rows, int32_t panel_lanes) {
+  return pack_sparse_payloads(w, SparsePayload::float32, g, tile_rows, panel_lanes);
 }
 
 void unpack_sparse_weights(const std::byte* packed, const SparseGeometry& g, int32_t tile_rows,

@@ -118,6 +118,14 @@ std::span<const SparseConvRow> sparse_conv_rows();
 const SparseConvRow& choose_sparse_conv(Isa isa);
 int64_t sparse_conv_scratch_bytes(const SparseConvRow& row, const SparseConvParams& params);
 
+// What 32 bits of the format hold.
+enum class SparsePayload { float32, bytes };
+
+// As pack_sparse_weights, of 32-bit payloads: floats, or four int8 along k, k counting fours. A short row
+// of bytes is filled with zeros.
+std::vector<std::byte> pack_sparse_payloads(const void* payloads, SparsePayload kind,
+                                            const SparseGeometry& geometry, int32_t tile_rows,
+                                            int32_t panel_lanes);
 // w: [groups * m][k], k in the order in which X's rows come (for a convolution: block of channels,
 // tap, channel). Empty when the geometry does not fit the format.
 std::vector<std::byte> pack_sparse_weights(const float* w, const SparseGeometry& geometry,
