@@ -70,7 +70,7 @@ def quantize(name: str) -> Path:
         return path
     feeds = [dict(models.inputs(name, 1, None if is_image(models.build(name)) else LENGTH))]
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.items: Iterator[dict[str, np.ndarray]] = iter(feeds)
 

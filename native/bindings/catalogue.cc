@@ -167,8 +167,8 @@ NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
   return packed;
 }
 
-// Four weights along k at a time, those that are all zero left out. `shape`: empty for a product, whose
-// w is [m, k].
+// Four weights along k at a time, those that are all zero left out. `shape`: empty for a product,
+// whose w is [m, k].
 NumpyBytes pack_byte_sparse(int row, const Int8Array& w, int64_t m, int64_t k,
                             const std::vector<int64_t>& shape, int64_t k_block) {
   if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");

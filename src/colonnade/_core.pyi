@@ -116,6 +116,14 @@ def pack_byte_conv(
     shape: Sequence[int],
     is_depthwise: bool,
 ) -> NDArray[numpy.uint8]: ...
+def pack_byte_sparse(
+    row: int,
+    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
+    m: int,
+    k: int,
+    shape: Sequence[int],
+    k_block: int,
+) -> NDArray[numpy.uint8]: ...
 def choose_sparse(isa: str, is_conv: bool) -> tuple[int, str, int]: ...
 def pack_sparse(
     row: int,

@@ -138,7 +138,16 @@ def run_product(
     ]  # fmt: skip
     order = (*range(9), len(inputs), *range(9, len(inputs)))
     row = _core.choose_byte_matmul(isa)[0]
-    status = run_call(kernel, inputs, [y], (row, *head, *ends), isa, order=order, threads=threads, constants=constants)
+    status = run_call(
+        kernel,
+        inputs,
+        [y],
+        (row, *head, *ends),
+        isa,
+        order=order,
+        threads=threads,
+        constants=constants,
+    )
     assert status[0] == 0
     if s.y_scale is None:
         return from_panels(y, columns)

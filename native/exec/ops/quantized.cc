@@ -232,7 +232,8 @@ RunStatus run_depthwise(const void* params, const RunContext& context) {
 }
 
 // ---- qsparse_columns: params row, m, k, l, k_block, blocks, lo, hi, epilogue.
-// qsparse_conv: params row, shape (16), k_block, blocks, lo, hi, epilogue. k_block counts byte groups.
+// qsparse_conv: params row, shape (16), k_block, blocks, lo, hi, epilogue. k_block counts byte
+// groups.
 struct Sparse {
   Product product;
   kernels::ByteSparseParams params;
@@ -247,9 +248,9 @@ std::string prepare_sparse(PrepareContext& context, Prepared& prepared, Sparse& 
   const int64_t m = product.matmul.out.m, lanes = product.row->panel_lanes;
   if (!holds_floats(o[kX], panel_floats(x_rows, in_columns, lanes))) return "x is too small";
   if (g.k_block < 1 || !o[kW].present() || o[kW].data == nullptr) return "w is not a constant";
-  const char* damage = kernels::verify_sparse_weights(
-      {o[kW].data, static_cast<size_t>(o[kW].bytes)}, g, kernels::kByteTile,
-      static_cast<int32_t>(lanes));
+  const char* damage =
+      kernels::verify_sparse_weights({o[kW].data, static_cast<size_t>(o[kW].bytes)}, g,
+                                     kernels::kByteTile, static_cast<int32_t>(lanes));
   if (damage != nullptr) return damage;
   std::string error = check_product(o, m, p.params.columns, lanes);
   if (!error.empty()) return error;

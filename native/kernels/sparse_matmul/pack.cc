@@ -97,11 +97,10 @@ bool lengthen(RowEntries& row, size_t steps, SparsePayload kind) {
     return true;
   }
   while (row.entries.size() < steps) {
-    const auto largest = std::max_element(
-        row.entries.begin(), row.entries.end(),
-        [](const Entry& a, const Entry& b) {
-          return std::abs(weight_of(a)) < std::abs(weight_of(b));
-        });
+    const auto largest = std::max_element(row.entries.begin(), row.entries.end(),
+                                          [](const Entry& a, const Entry& b) {
+                                            return std::abs(weight_of(a)) < std::abs(weight_of(b));
+                                          });
     if (largest == row.entries.end()) return false;
     const float half = weight_of(*largest) * 0.5f;
     if (!(std::abs(half) >= std::numeric_limits<float>::min()) || !std::isfinite(half))

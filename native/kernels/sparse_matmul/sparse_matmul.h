@@ -121,8 +121,8 @@ int64_t sparse_conv_scratch_bytes(const SparseConvRow& row, const SparseConvPara
 // What 32 bits of the format hold.
 enum class SparsePayload { float32, bytes };
 
-// As pack_sparse_weights, of 32-bit payloads: floats, or four int8 along k, k counting fours. A short row
-// of bytes is filled with zeros.
+// As pack_sparse_weights, of 32-bit payloads: floats, or four int8 along k, k counting fours. A
+// short row of bytes is filled with zeros.
 std::vector<std::byte> pack_sparse_payloads(const void* payloads, SparsePayload kind,
                                             const SparseGeometry& geometry, int32_t tile_rows,
                                             int32_t panel_lanes);

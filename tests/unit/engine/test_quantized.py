@@ -11,6 +11,7 @@ import pytest
 
 import colonnade
 import quantized_models
+from colonnade.planner.lower import quantized
 from kernels.harness import AVAILABLE
 
 quantization = pytest.importorskip("onnxruntime.quantization")
@@ -50,6 +51,36 @@ def test_products_and_sums_run_in_8_bits() -> None:
     kernels = [node.kernel for node in engine.explain().nodes]
     assert {"qconv", "qdepthwise", "qmatmul_columns", "bytes_sum"} <= set(kernels)
     assert not {"conv", "depthwise", "matmul_columns"} & set(kernels)
+
+
+def pruned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with three of four weights zero, four at a time along the channels."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    rng = np.random.default_rng(0)
+    for tensor in made.graph.initializer:
+        array = onnx.numpy_helper.to_array(tensor)
+        if array.dtype != np.int8 or array.ndim != 4 or array.shape[1] == 1:
+            continue
+        fours = rng.random((array.shape[0], array.shape[1] // 4, *array.shape[2:])) < 0.25
+        kept = np.where(np.repeat(fours, 4, axis=1), array, np.int8(0))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(kept, tensor.name))
+    return made
+
+
+def test_zeros_are_left_out_and_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = pruned(image_model(False))
+    engine = colonnade.compile(model, fallback="forbid")
+    found = engine.run(quantized_models.image_feeds(2))["y"]
+    assert "qsparse_conv" in {node.kernel for node in engine.explain().nodes}
+    monkeypatch.setattr(quantized, "DENSITY_MAX", 0.0)
+    dense = colonnade.compile(model, fallback="forbid")
+    np.testing.assert_array_equal(dense.run(quantized_models.image_feeds(2))["y"], found)
+    assert "qsparse_conv" not in {node.kernel for node in dense.explain().nodes}
+    monkeypatch.undo()
+    for isa in AVAILABLE:
+        monkeypatch.setenv("COLONNADE_MAX_ISA", isa)
+        np.testing.assert_array_equal(answers(model), found)
 
 
 def test_a_saved_plan_gives_the_same_bits(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from colonnade import _core
 from colonnade.ir import DType, Node, Program
 from colonnade.planner.choice import (
+    BYTE_GROUP,
     BYTES,
     SIGNED_SHIFT,
     Absent,
@@ -33,14 +34,29 @@ from colonnade.planner.lower.conv import conv_shape, is_pointwise
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.product import ProductKernel
 from colonnade.planner.lower.sparse import conv_reach
-from colonnade.planner.split import choose_blocks, choose_packing_blocks, choose_stripes
+from colonnade.planner.split import (
+    SPARSE_ROW_BLOCK,
+    choose_blocks,
+    choose_packing_blocks,
+    choose_stripes,
+)
 from colonnade.planner.structure import find_structure
 
 DEPTH_MAX = 1 << 15
 """Terms of a sum of uint8 x int8 that fit int32, with room for the zero point."""
+DENSITY_MAX = 0.6
+"""Share of fours of weights below which leaving out the others pays: a step of the sparse kernel takes
+1.3 times as long as one of the dense kernel, and every row of a block is finished apart."""
+L1_FOURS = 128
+"""Rows of an AVX-512 panel (256 bytes each) that fill L1: the length of a depth block."""
+AVX512_LANES = 64
+DENSITY_LOW = 0.15
+"""Density below which adding up depth blocks costs more than reading X from L2."""
 FIXED_INPUTS = 9
 """x, w, x_scale, x_zero, w_scale, w_zero, bias, y_scale, y_zero; the epilogue's come behind."""
 CHANNELS = Layout(1)
+PANEL_KERNELS = ("qmatmul_columns", "qsparse_columns")
+"""Adapters that read just the panels that they write."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +123,52 @@ def _read(node: Node, view: View, layout: Layout) -> _Product | str:
     return _Product(node, inputs, rows, layout)
 
 
+def _fours_density(weights: np.ndarray) -> float:
+    """Share of the fours along axis 1 that hold a weight which is not zero."""
+    spare = -weights.shape[1] % BYTE_GROUP
+    padded = np.pad(weights != 0, ((0, 0), (0, spare), (0, 0)))
+    fours = padded.reshape(weights.shape[0], -1, BYTE_GROUP, weights.shape[2]).any(axis=2)
+    return float(np.count_nonzero(fours) / fours.size)
+
+
+def _sparse_kernel(
+    product: _Product, view: View, shape: tuple[int, ...], columns: int, density: float
+) -> ProductKernel:
+    """Fours of weights that are all zero are left out. `shape`: empty for a product."""
+    m, k = product.weights.shape
+    weights, group = product.weights, shape[-1] if shape else 1
+    row, name, _ = _core.choose_byte_matmul(view.isa)
+    taps = shape[7] * shape[8] if shape else 1
+    depth = -(-(k // taps) // BYTE_GROUP) * taps
+    fours = L1_FOURS if density > DENSITY_LOW else 2 * L1_FOURS
+    k_block = min(
+        depth, fours * AVX512_LANES // view.panel, _core.choose_sparse(view.isa, False)[2]
+    )
+    tiles = group * -(-(m // group) // SPARSE_ROW_BLOCK)
+    blocks = (
+        choose_packing_blocks(columns, view.panel, tiles, view.threads)
+        if shape
+        else choose_blocks(-(-columns // view.panel), tiles, view.threads)
+    )
+    packed = Const(
+        (product.inputs[1], "byte fours", row, k_block),
+        lambda: _core.pack_byte_sparse(row, weights, m, k, list(shape), k_block),
+    )
+    head = (row, *shape) if shape else (row, m, k, columns)
+    what = f"{shape[7]}x{shape[8]}" if shape else f"{k} to {m} features"
+    return ProductKernel(
+        "qsparse_conv" if shape else "qsparse_columns", (*head, k_block, blocks), packed,
+        f"{name}, {what}, {density:.0%} of fours", blocks, (*head, k_block, 1),
+        conv_reach(shape, view.panel) if shape else None,
+        depth * BYTE_GROUP * view.panel if shape else 0, work_share=1.3 * density,
+    )  # fmt: skip
+
+
 def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKernel:
     m, k = product.weights.shape
+    density = _fours_density(product.weights[:, :, None])
+    if density < DENSITY_MAX:
+        return _sparse_kernel(product, view, (), columns, density)
     row, name, tile = _core.choose_byte_matmul(view.isa)
     blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
     weights = product.weights
@@ -122,6 +182,9 @@ def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKerne
 
 def _conv_kernel(product: _Product, view: View, shape: tuple[int, ...]) -> ProductKernel:
     batch, _, _, _, outs, out_h, out_w, kernel_h, kernel_w = shape[:9]
+    density = _fours_density(product.weights.reshape(outs, -1, kernel_h * kernel_w))
+    if density < DENSITY_MAX:
+        return _sparse_kernel(product, view, shape, batch * out_h * out_w, density)
     row, name, tile = _core.choose_byte_matmul(view.isa)
     group = shape[-1]
     tiles = group * -(-(outs // group) // tile)
@@ -176,7 +239,7 @@ def _finish(product: _Product, view: View, kernel: ProductKernel, columns: int) 
     why = kernel.why + (f", then {epilogue.what}" if epilogue.what else "")
     return Choice(
         kernel.kernel, operands, (*kernel.head, *ends), why,
-        owns_columns=kernel.kernel == "qmatmul_columns" and kernel.blocks == 1,
+        owns_columns=kernel.kernel in PANEL_KERNELS and kernel.blocks == 1,
         panels=-(-columns // view.panel), flops=2 * columns * product.weights.size,
         weights=lambda: _facts(product.weights), striped=kernel.striped(ends),
         work_share=kernel.work_share,
