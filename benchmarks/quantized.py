@@ -94,11 +94,14 @@ def benchmark(
 ) -> dict[str, float]:
     """Medians of `colonnade benchmark` by engine; it exits with an error where answers differ."""
     command = [
-        sys.executable, "-m", "colonnade", "benchmark", str(path), "--batch-size", str(batch),
+        sys.executable, "-m", "colonnade.cli", "benchmark", str(path), "--batch-size", str(batch),
         "--threads", str(chosen.threads), "--time", str(chosen.seconds), "--json", "--quiet",
         *options, *([] if is_image(path) else ["--sequence-length", str(LENGTH)]),
     ]  # fmt: skip
-    document = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if not done.stdout:
+        raise SystemExit(done.stderr)
+    document = json.loads(done.stdout)
     return {row["engine"]: row["median_ms"] for row in document["results"]}
 
 
