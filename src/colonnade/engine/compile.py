@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from colonnade.engine.custom import CustomOp
 from colonnade.engine.dispatch import QUEUE_DEPTH_MAX, RequestQueue
@@ -64,6 +64,10 @@ def compile(  # the public name, as in torch.compile
 
     >>> engine = colonnade.compile("model.onnx", threads=2)  # doctest: +SKIP
     """
+    _check_word("fallback", fallback, get_args(Fallback))
+    _check_word("tune", tune, get_args(TuneMode))
+    if isinstance(runtime, str):
+        _check_word("runtime", runtime, ("native", "reference"))
     from colonnade.onnx.importer import import_model  # onnx loads here, not at `import colonnade`
 
     domains = frozenset(op.domain for op in custom_ops)
@@ -87,6 +91,11 @@ def compile(  # the public name, as in torch.compile
     elif _is_static(graph):
         engine.prepare({name: _static_shape(graph, name) for name in graph.inputs})
     return engine
+
+
+def _check_word(name: str, given: object, known: Sequence[str]) -> None:
+    if given not in known:
+        raise InputError(f"{name}={given!r}; it is one of {', '.join(map(repr, known))}")
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -168,3 +169,16 @@ def test_an_input_that_is_itself_an_output_is_copied() -> None:
     made = engine.run([x])["x"]
     made[...] = -7
     assert x.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fallback": "error"}, "fallback='error'; it is one of 'allow', 'forbid'"),
+        ({"tune": "on"}, "tune='on'; it is one of 'off', 'fast', 'full'"),
+        ({"runtime": "numpy"}, "runtime='numpy'; it is one of 'native', 'reference'"),
+    ],
+)
+def test_an_unknown_word_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        colonnade.compile("unread.onnx", **options)
