@@ -30,11 +30,11 @@ inline IntVec dot(const DotX& x, const DotW& w, IntVec acc) {
 }
 
 // Sums of a vector of columns of four channels; see depthwise_x86.inc.
-inline void sum_taps(const float* packed, int64_t row_floats, const int8_t* w, int64_t taps,
-                     IntVec (&sums)[4]) {
+template <typename LoadRow>
+inline void sum_taps(const LoadRow& load_row, const int8_t* w, int64_t taps, IntVec (&sums)[4]) {
   for (IntVec& sum : sums) sum = set1_int(0);
   for (int64_t tap = 0; tap < taps; ++tap) {
-    const DotX x = as_bytes(load_int(reinterpret_cast<const int32_t*>(packed + tap * row_floats)));
+    const DotX x = as_bytes(load_row(tap));
     for (int c = 0; c < 4; ++c) {
       sums[c].raw += x.byte[c].raw * w[tap / 4 * 16 + c * 4 + tap % 4];
     }
