@@ -456,7 +456,7 @@ struct ByteLayout {
   int64_t inner;
   int64_t columns;
   int64_t lanes;
-  uint8_t flip;  // int8 in rows is 128 less than in panels.
+  uint32_t flip;  // int8 in rows is 128 less than in panels.
 };
 
 std::string prepare_layout(PrepareContext& context, Prepared& prepared, bool to_panels) {
@@ -464,7 +464,7 @@ std::string prepare_layout(PrepareContext& context, Prepared& prepared, bool to_
   const int64_t outer = context.params.integer();
   p->features = context.params.integer();
   p->inner = context.params.integer();
-  p->flip = context.params.integer() != 0 ? 0x80 : 0;
+  p->flip = context.params.integer() != 0 ? 0x80808080u : 0;
   p->lanes = kernels::choose_byte_matmul(context.isa).panel_lanes;
   const auto& o = context.operands;
   if (o.size() != 2) return "layout takes 2 operands";
@@ -491,32 +491,59 @@ std::string prepare_from_bytes(PrepareContext& context, Prepared& prepared) {
   return prepare_layout(context, prepared, false);
 }
 
-// Calls fn(offset in rows of feature 0, byte offset in panels of feature 0) for a panel's columns.
+// Calls fn(offset in rows of feature 0, lane in panels of group 0, count) for the runs of a panel's
+// columns that are neighbours in rows.
 template <typename Fn>
-void for_each_column(const ByteLayout& p, int64_t panel, const Fn& fn) {
+void for_each_run(const ByteLayout& p, int64_t panel, const Fn& fn) {
   const int64_t end = std::min((panel + 1) * p.lanes, p.columns);
-  const int64_t first = panel * byte_groups(p.features) * p.lanes * 4;
-  for (int64_t column = panel * p.lanes; column < end; ++column) {
-    const int64_t row = column / p.inner * p.features * p.inner + column % p.inner;
-    fn(row, first + column % p.lanes * 4);
+  const int64_t first = panel * byte_groups(p.features) * p.lanes;
+  for (int64_t column = panel * p.lanes; column < end;) {
+    const int64_t inner = column % p.inner;
+    const int64_t count = std::min(end - column, p.inner - inner);
+    fn(column / p.inner * p.features * p.inner + inner, first + column % p.lanes, count);
+    column += count;
   }
 }
 
-// Byte offset of a feature from that of feature 0.
-int64_t feature_offset(const ByteLayout& p, int64_t feature) {
-  return feature / 4 * p.lanes * 4 + feature % 4;
+// Four features of `count` columns, `step` bytes from feature to feature, as lanes.
+void join_features(const uint8_t* rows, int64_t step, int64_t features, uint32_t flip,
+                   int64_t count, uint32_t* lanes) {
+  if (features >= 4) {
+    for (int64_t i = 0; i < count; ++i) {
+      const uint32_t low = rows[i] | static_cast<uint32_t>(rows[i + step]) << 8;
+      const uint32_t high = rows[i + 2 * step] | static_cast<uint32_t>(rows[i + 3 * step]) << 8;
+      lanes[i] = (low | high << 16) ^ flip;
+    }
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t lane = 0;
+    for (int64_t f = 0; f < features; ++f) {
+      lane |= static_cast<uint32_t>(rows[i + f * step] ^ (flip & 0xff)) << (8 * f);
+    }
+    lanes[i] = lane;
+  }
+}
+
+void split_features(const uint32_t* lanes, int64_t step, int64_t features, uint32_t flip,
+                    int64_t count, uint8_t* rows) {
+  for (int64_t f = 0; f < std::min<int64_t>(features, 4); ++f) {
+    for (int64_t i = 0; i < count; ++i) {
+      rows[i + f * step] = static_cast<uint8_t>((lanes[i] ^ flip) >> (8 * f));
+    }
+  }
 }
 
 RunStatus run_to_bytes(const void* params, const RunContext& context) {
   const auto& p = *static_cast<const ByteLayout*>(params);
   const auto* rows = as<uint8_t>(context, 0);
-  auto* panels = as_mutable<uint8_t>(context, 1);
+  auto* panels = as_mutable<uint32_t>(context, 1);
   for (int64_t panel = context.begin; panel < context.end; ++panel) {
-    for_each_column(p, panel, [&](int64_t row, int64_t at) {
-      for (int64_t f = 0; f < p.features; ++f) {
-        panels[at + feature_offset(p, f)] = rows[row + f * p.inner] ^ p.flip;
+    for_each_run(p, panel, [&](int64_t row, int64_t lane, int64_t count) {
+      for (int64_t g = 0; g < byte_groups(p.features); ++g) {
+        join_features(rows + row + 4 * g * p.inner, p.inner, p.features - 4 * g, p.flip, count,
+                      panels + lane + g * p.lanes);
       }
-      for (int64_t f = p.features; f % 4 != 0; ++f) panels[at + feature_offset(p, f)] = 0;
     });
   }
   return {};
@@ -524,12 +551,13 @@ RunStatus run_to_bytes(const void* params, const RunContext& context) {
 
 RunStatus run_from_bytes(const void* params, const RunContext& context) {
   const auto& p = *static_cast<const ByteLayout*>(params);
-  const auto* panels = as<uint8_t>(context, 0);
+  const auto* panels = as<uint32_t>(context, 0);
   auto* rows = as_mutable<uint8_t>(context, 1);
   for (int64_t panel = context.begin; panel < context.end; ++panel) {
-    for_each_column(p, panel, [&](int64_t row, int64_t at) {
-      for (int64_t f = 0; f < p.features; ++f) {
-        rows[row + f * p.inner] = panels[at + feature_offset(p, f)] ^ p.flip;
+    for_each_run(p, panel, [&](int64_t row, int64_t lane, int64_t count) {
+      for (int64_t g = 0; g < byte_groups(p.features); ++g) {
+        split_features(panels + lane + g * p.lanes, p.inner, p.features - 4 * g, p.flip, count,
+                       rows + row + 4 * g * p.inner);
       }
     });
   }
