@@ -54,8 +54,7 @@ def measure(name: str, batch: int, chosen: argparse.Namespace) -> dict[str, Any]
     """Medians in milliseconds by engine, and "float32" for our float32 plan."""
     print(f"{name}, batch {batch} ...", file=sys.stderr)
     original = models.build(name)
-    ours = ["colonnade", *chosen.peers.split(",")]
-    medians = benchmark(quantize(name), batch, chosen, ["--compare", ",".join(ours[1:])])
+    medians = benchmark(quantize(name), batch, chosen, ["--compare", chosen.peers])
     medians["float32"] = benchmark(original, batch, chosen, [])["colonnade"]
     return {"model": name, "batch": batch, "median_ms": medians}
 
@@ -70,7 +69,7 @@ def quantize(name: str) -> Path:
         return path
     feeds = [dict(models.inputs(name, 1, None if is_image(models.build(name)) else LENGTH))]
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # its base has no types
         def __init__(self) -> None:
             self.items: Iterator[dict[str, np.ndarray]] = iter(feeds)
 

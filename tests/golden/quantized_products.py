@@ -208,6 +208,10 @@ SUMS = (
          f"{TWO} => (uint8 y) {{ {BOTH} s = Mul(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
     _sum("not_of_a_float",
          f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, z) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
+    _sum("not_int8_whose_zero_point_the_run_makes",
+         "(float[2,3,8] x, float[2,3,8] z, int8 t) => (uint8 y) {"
+         f" {X} r = QuantizeLinear(z, ys, t) e = DequantizeLinear(r, ys, t)"
+         " s = Add(d, e) y = QuantizeLinear(s, ys, yz) }", fuses=False),
     _sum("not_read_twice",
          f"{TWO} => (uint8 y, float s) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}",
          fuses=False),

@@ -15,6 +15,7 @@ import pytest
 from colonnade import _core
 from colonnade.ir import Instruction, Program
 from colonnade.planner.lower.program import encode_program
+from kernels.conv_case import Case
 from kernels.harness import (
     columns_of,
     each_isa,
@@ -218,50 +219,23 @@ def test_epilogues(isa: str, m: int, is_bytes: bool) -> None:
     np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 
-@dataclass(frozen=True)
-class Case:
-    batch: int
-    channels: int
-    size: tuple[int, int]
-    outs: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    group: int = 1
-
-    @property
-    def out_size(self) -> tuple[int, int]:
-        sizes = []
-        for axis in range(2):
-            span = (self.kernel[axis] - 1) * self.dilation[axis] + 1
-            padded = self.size[axis] + self.pads[axis] + self.pads[axis + 2]
-            sizes.append((padded - span) // self.stride[axis] + 1)
-        return sizes[0], sizes[1]
-
-    def shape(self) -> tuple[int, ...]:
-        return (
-            self.batch, self.channels, *self.size, self.outs, *self.out_size, *self.kernel,
-            *self.stride, *self.dilation, self.pads[0], self.pads[1], self.group,
-        )  # fmt: skip
-
-    def sums(self, x: np.ndarray, w: np.ndarray, zero: int) -> np.ndarray:
-        """[outs, columns] of (x - zero) * w, exactly."""
-        top, left, bottom, right = self.pads
-        centred = np.pad(x.astype(np.int64) - zero, ((0, 0), (0, 0), (top, bottom), (left, right)))
-        out_h, out_w = self.out_size
-        result = np.zeros((self.batch, self.outs, out_h, out_w), np.int64)
-        own, each = self.channels // self.group, self.outs // self.group
-        for i in range(self.kernel[0]):
-            for j in range(self.kernel[1]):
-                rows = slice(i * self.dilation[0], None, self.stride[0])
-                cols = slice(j * self.dilation[1], None, self.stride[1])
-                seen = centred[:, :, rows, cols][:, :, :out_h, :out_w]
-                for g in range(self.group):
-                    part = seen[:, g * own : (g + 1) * own]
-                    taps = w[g * each : (g + 1) * each, :, i, j].astype(np.int64)
-                    result[:, g * each : (g + 1) * each] += np.einsum("nchw,oc->nohw", part, taps)
-        return columns_of(result)
+def conv_sums(case: Case, x: np.ndarray, w: np.ndarray, zero: int) -> np.ndarray:
+    """[outs, columns] of (x - zero) * w, exactly."""
+    top, left, bottom, right = case.pads
+    centred = np.pad(x.astype(np.int64) - zero, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    out_h, out_w = case.out_size
+    result = np.zeros((case.batch, case.outs, out_h, out_w), np.int64)
+    own, each = case.channels // case.group, case.outs // case.group
+    for i in range(case.kernel[0]):
+        for j in range(case.kernel[1]):
+            rows = slice(i * case.dilation[0], None, case.stride[0])
+            cols = slice(j * case.dilation[1], None, case.stride[1])
+            seen = centred[:, :, rows, cols][:, :, :out_h, :out_w]
+            for g in range(case.group):
+                part = seen[:, g * own : (g + 1) * own]
+                taps = w[g * each : (g + 1) * each, :, i, j].astype(np.int64)
+                result[:, g * each : (g + 1) * each] += np.einsum("nchw,oc->nohw", part, taps)
+    return columns_of(result)
 
 
 CONVS = [
@@ -287,13 +261,15 @@ DEPTHWISE = [
 
 @each_isa
 @pytest.mark.parametrize("is_bytes", [False, True])
-@pytest.mark.parametrize("kernel", ["qconv", "qdepthwise"])
-@pytest.mark.parametrize("number", range(len(CONVS)))
+@pytest.mark.parametrize(
+    ("kernel", "number"),
+    [
+        *(("qconv", number) for number in range(len(CONVS))),
+        *(("qdepthwise", number) for number in range(len(DEPTHWISE))),
+    ],
+)
 def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> None:
-    cases = CONVS if kernel == "qconv" else DEPTHWISE
-    if number >= len(cases):
-        pytest.skip("fewer depthwise cases")
-    case = cases[number]
+    case = (CONVS if kernel == "qconv" else DEPTHWISE)[number]
     rng = np.random.default_rng(number)
     w = extreme(rng, (case.outs, case.channels // case.group, *case.kernel), np.int8)
     x = extreme(rng, (case.batch, case.channels, *case.size), np.uint8)
@@ -307,7 +283,7 @@ def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> Non
             w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, blocks),
             (case.outs, columns), threads=2,
         )  # fmt: skip
-        expected = s.finish(case.sums(x, w, zero))
+        expected = s.finish(conv_sums(case, x, w, zero))
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 
@@ -365,7 +341,7 @@ def test_sparse_convolutions(isa: str, number: int, is_bytes: bool) -> None:
             w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, k_block, 1),
             (case.outs, columns), threads=2, constants=(WEIGHTS,),
         )  # fmt: skip
-        expected = s.finish(case.sums(x, w, 200))
+        expected = s.finish(conv_sums(case, x, w, 200))
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 

@@ -69,8 +69,8 @@ struct ByteSparseParams {
   ByteOutput out;
   SparseGeometry geometry;  // k and k_block count byte groups (of a convolution: tap, channel).
   int64_t columns;          // Of y.
-  const std::byte*
-      w;  // Packed by pack_sparse_payloads of packed_byte rows, kByteTile rows a group.
+  // Packed by pack_sparse_payloads of pad_byte_rows, kByteTile rows a group.
+  const std::byte* w;
   const uint8_t* x;
   const ConvShape* shape;  // Null: a product.
 };

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import cast
 
-from colonnade.ir import Graph, Node, Patch, Program
+from colonnade.ir import DType, Graph, Node, Patch, Program
 from colonnade.passes.construction import Construction
 from colonnade.passes.fuse_elementwise import is_elementwise
 from colonnade.passes.quantization import (
@@ -37,9 +37,18 @@ def fuse_quantized_sum(graph: Graph) -> Iterator[Patch]:
         if limits is None or any(source is None or source.axis is not None for source in found):
             continue
         shape = graph.shape(node.outputs[0])
+        known = all(source is None or _has_known_zero(graph, source) for source in found)
+        if not shape or 0 in shape or not known:
+            continue
         if any(source is not None and graph.shape(source.value) != shape for source in sources):
             continue
         yield _patch(graph, total, node, [s for s in found if s is not None], limits)
+
+
+def _has_known_zero(graph: Graph, source: Quantized) -> bool:
+    """Columns hold int8 as uint8: its zero point moves with it, so it must be a constant."""
+    is_signed = graph.dtype(source.value) is DType.INT8
+    return not is_signed or not source.zero or source.zero in graph.constants
 
 
 def _find_clamp(program: Program) -> tuple[float, float] | None:
