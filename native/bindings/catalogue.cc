@@ -266,7 +266,8 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("transposed"));
   m.def("choose_byte_matmul", &choose_byte_row, nb::arg("isa"));
   m.def("pack_byte_matmul", &pack_bytes, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"));
-  m.def("pack_byte_conv", &pack_byte_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"), nb::arg("is_depthwise"));
+  m.def("pack_byte_conv", &pack_byte_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
+        nb::arg("is_depthwise"));
   m.def("pack_byte_sparse", &pack_byte_sparse, nb::arg("row"), nb::arg("w"), nb::arg("m"),
         nb::arg("k"), nb::arg("shape"), nb::arg("k_block"));
   m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));

@@ -64,7 +64,6 @@ std::string check_weights(const OperandInfo& w, const ByteMatmulRow& row, int64_
   return damage == nullptr ? "" : damage;
 }
 
-
 // Checks what all products have in common; y has `columns` columns.
 std::string check_product(std::span<const OperandInfo> o, int64_t m, int64_t columns,
                           int64_t lanes) {

@@ -6,7 +6,7 @@
 
 namespace colonnade {
 
-#define BYTE_MATMUL_ROW(name, space, isa, lanes, bounds_pairs)                                                   \
+#define BYTE_MATMUL_ROW(name, space, isa, lanes, bounds_pairs)                                     \
   namespace space {                                                                                \
   void name##_matmul(const kernels::ByteMatmulParams&, int64_t, int64_t, int64_t, int64_t, void*); \
   void name##_conv(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t, void*);     \
@@ -25,16 +25,16 @@ namespace {
 
 constexpr ByteMatmulRow kRows[] = {
 #define BYTE_MATMUL_ROW(name, space, isa, lanes, bounds_pairs) \
-  {#name,                                        \
-   Isa::isa,                                     \
-   lanes,                                        \
-   bounds_pairs,                                        \
-   &space::name##_matmul,                        \
-   &space::name##_conv,                          \
-   &space::name##_depthwise,                     \
-   &space::name##_sparse,                        \
-   &space::name##_add,                           \
-   &space::name##_quantize,                      \
+  {#name,                                                      \
+   Isa::isa,                                                   \
+   lanes,                                                      \
+   bounds_pairs,                                               \
+   &space::name##_matmul,                                      \
+   &space::name##_conv,                                        \
+   &space::name##_depthwise,                                   \
+   &space::name##_sparse,                                      \
+   &space::name##_add,                                         \
+   &space::name##_quantize,                                    \
    &space::name##_dequantize},
 #include "kernels/qmatmul/kernels.inc"
 #undef BYTE_MATMUL_ROW

@@ -152,8 +152,9 @@ int64_t byte_conv_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
 // `shape` null: a product.
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 
-// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight; where pairs
-// are bounded, then [tiles + 1] int32, the first step of each tile's excess, and the steps.
+// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight;
+// where pairs are bounded, then [tiles + 1] int32, the first step of each tile's excess, and the
+// steps.
 std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k, bool bounds_pairs);
 // w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
 std::vector<std::byte> pack_byte_conv_weights(const int8_t* w, const ConvShape& shape,

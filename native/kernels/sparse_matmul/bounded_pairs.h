@@ -1,8 +1,8 @@
 // Four int8 as two fours whose pairs are bounded.
 //
-// Instructions that add the products of a pair, uint8 x int8, in 16 bits saturate (vpmaddubsw). They
-// cannot where the weights of a pair that have one sign sum up to 128 at most: 255 x 128 < 2^15. Weights that
-// exceed this are split: four = main + excess, and both are bounded.
+// Instructions that add the products of a pair, uint8 x int8, in 16 bits saturate (vpmaddubsw).
+// They cannot where the weights of a pair that have one sign sum up to 128 at most: 255 x 128 <
+// 2^15. Weights that exceed this are split: four = main + excess, and both are bounded.
 #pragma once
 
 #include <cstdint>

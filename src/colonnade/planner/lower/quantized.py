@@ -172,7 +172,9 @@ def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKerne
     row, name, tile = _core.choose_byte_matmul(view.isa)
     blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
     weights = product.weights
-    packed = Const((product.inputs[1], "bytes", row), lambda: _core.pack_byte_matmul(row, weights, m, k))
+    packed = Const(
+        (product.inputs[1], "bytes", row), lambda: _core.pack_byte_matmul(row, weights, m, k)
+    )
     sizes = (row, m, k, columns)
     why = f"{name}, {k} to {m} features"
     return ProductKernel(
