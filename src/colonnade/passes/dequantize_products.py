@@ -16,12 +16,9 @@ from typing import cast
 
 import numpy as np
 
-from colonnade.ir import DType, Graph, Node, Patch, is_static
+from colonnade.ir import BYTE_DEPTH_MAX, DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import OPSET, Construction
 from colonnade.passes.quantization import bias_of, is_product, output_of
-
-DEPTH_MAX = 1 << 15
-"""Terms of a sum of uint8 x int8 that surely fit int32."""
 
 
 def dequantize_products(graph: Graph) -> Iterator[Patch]:
@@ -37,7 +34,7 @@ def runs_in_float32(graph: Graph, node: Node) -> bool:
         return True
     x, w, _, x_zero, _, w_zero = node.inputs[:6]
     weights, zeros = graph.constants[w], graph.constants.get(w_zero)
-    if zeros is None or zeros.any() or weights[0].size > DEPTH_MAX:
+    if zeros is None or zeros.any() or weights[0].size > BYTE_DEPTH_MAX:
         return True
     ends = ((x, x_zero), (node.outputs[0], (output_of(node) or ("", ""))[1]))
     if any(z and graph.dtype(v) is DType.INT8 and z not in graph.constants for v, z in ends):

@@ -14,6 +14,18 @@ NONZERO_COST = 1.5
 """Time of a nonzero over that of an element of a dense product."""
 DENSE_BIAS = 1.03
 """What a sparse kernel must gain: dense wins ties."""
+FOURS_TRIED = 0.8
+"""Share of fours of 8-bit weights (lower/byte_product.py) up to which sparse is considered."""
+FOURS_EXPECTED = 0.6
+"""Share below which it is expected to win."""
+FOUR_COST = 1.3
+"""Time of a step over four weights in a sparse kernel, over that in the dense one."""
+FOURS_LOW = 0.15
+"""As DENSITY_LOW, for fours of 8-bit weights."""
+BYTE_BLOCK_SCALES = (1.0, 2.0)
+"""Depth blocks of fours to measure, over choose_byte_block's."""
+AVX512_LANES = 64
+"""Columns of an AVX-512 panel."""
 L1_DEPTH = 128
 """Rows of an AVX-512 panel (256 bytes each) that fill L1."""
 DENSITY_LOW = 0.07
@@ -32,3 +44,9 @@ def choose_k_block(
     most = max(1, min(depth_max, wanted // rows_each))
     num_blocks = -(-depth // most)
     return -(-depth // num_blocks)
+
+
+def choose_byte_block(fours: float, lanes: int, scale: float = 1.0) -> int:
+    """Fours of a depth block of 8-bit weights that fill L1, for panels of `lanes` columns."""
+    wanted = L1_DEPTH if fours > FOURS_LOW else 2 * L1_DEPTH
+    return int(scale * wanted) * AVX512_LANES // lanes

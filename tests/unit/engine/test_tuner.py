@@ -13,7 +13,7 @@ import colonnade
 from colonnade import _core
 from colonnade.engine.scheduler import cut_streams
 from colonnade.engine.tuner import CACHE_VERSION, Tuner, find_cache_path
-from colonnade.planner.choice import Const, Trial
+from colonnade.planner.choice import Absent, Const, Fed, Made, Trial, make_trial
 
 ISA = "portable"
 KEY = "product m8 k8 n16 dense|other"
@@ -24,7 +24,8 @@ def _trial() -> Trial:
     row = _core.choose_matmul(ISA, 8, 8, lanes)[0]
     packed = Const(("w",), lambda: _core.pack_matmul(row, np.eye(8, dtype=np.float32), 8, 8, False))
     params = (row, 8, 8, lanes, 1, -math.inf, math.inf, (), ())
-    return Trial("matmul_columns", 5, params, packed, 4 * 8 * lanes, 4 * 8 * lanes)
+    operands = (Fed(4 * 8 * lanes), packed, Absent(), Absent(), Made(4 * 8 * lanes))
+    return make_trial("matmul_columns", operands, params)
 
 
 class Asked:

@@ -20,6 +20,7 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
+from colonnade.planner.lower.constants import flat_floats, float_operand
 from colonnade.planner.lower.epilogue import lower_epilogue
 from colonnade.planner.lower.product import ProductKernel, Variant, find_facts
 from colonnade.planner.lower.sparse import (
@@ -140,7 +141,7 @@ def _choose(
     operands: tuple[Operand, ...] = (
         In(node.inputs[0], CHANNELS),
         product.packed,
-        _flat(bias, view.constant(bias)) if bias else Absent(),
+        float_operand(bias, view),
         epilogue.residual,
         Out(node.outputs[0], CHANNELS),
         *epilogue.extras,
@@ -225,7 +226,7 @@ def _choose_depthwise(
     row, kernel, _ = _core.choose_depthwise(view.isa, list(shape))
     panels = -(-batch * out_h * out_w // view.panel)
     stripe, blocks = choose_stripes(panels, channels, view.threads)
-    packed = _flat(node.inputs[1], weights)
+    packed = flat_floats(node.inputs[1], weights)
     why = f"{kernel}, {kernel_h}x{kernel_w}"
     head = (row, *shape)
     return ProductKernel(
@@ -242,12 +243,6 @@ def is_pointwise(shape: ConvShape) -> bool:
         and shape[13:] == (0, 0, 1)
         and (in_h, in_w) == (out_h, out_w)
     )
-
-
-def _flat(value: str, array: np.ndarray | None) -> Const:
-    assert array is not None
-    flat = array
-    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {

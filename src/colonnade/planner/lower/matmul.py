@@ -12,7 +12,6 @@ from colonnade import _core
 from colonnade.ir import DType, Node, Program
 from colonnade.planner.choice import (
     ROWS,
-    Absent,
     Choice,
     Const,
     In,
@@ -23,6 +22,7 @@ from colonnade.planner.choice import (
     View,
 )
 from colonnade.planner.cost import FEW_COLUMNS
+from colonnade.planner.lower.constants import float_operand
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.product import NO_CLAMP, ProductKernel, Variant, find_facts
 from colonnade.planner.lower.program import lower_program
@@ -115,7 +115,7 @@ def _lower_linear(
         return epilogue
     panels = -(-columns // view.panel)
     operands: tuple[Operand, ...] = (
-        In(x, layout), product.packed, _bias(bias, view), epilogue.residual, Out(y, layout),
+        In(x, layout), product.packed, float_operand(bias, view), epilogue.residual, Out(y, layout),
         *epilogue.extras,
     )  # fmt: skip
     ends = (epilogue.lo, epilogue.hi, *epilogue.params)
@@ -177,7 +177,7 @@ def _on_rows(
 ) -> Choice | str:
     y = node.outputs[0]
     product = Choice(
-        kernel.kernel, (In(x), kernel.packed, _bias(bias, view), Out(y)),
+        kernel.kernel, (In(x), kernel.packed, float_operand(bias, view), Out(y)),
         (*kernel.head, *NO_CLAMP), kernel.why, flops=flops, advisories=kernel.advisories,
         weights=lambda: find_facts(kernel, w.as_rows()),
     )  # fmt: skip
@@ -191,15 +191,6 @@ def _on_rows(
         flops=flops, before=(product,), in_place=rest.in_place, advisories=kernel.advisories,
         weights=product.weights,
     )  # fmt: skip
-
-
-def _bias(bias: str, view: View) -> Operand:
-    if not bias:
-        return Absent()
-    array = view.constant(bias)
-    assert array is not None
-    flat = array
-    return Const((bias, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 def _lower_general(node: Node, view: View) -> Choice | str:

@@ -17,7 +17,15 @@ from colonnade.planner.cost import (
     SPARSITY_TRIED,
     choose_k_block,
 )
-from colonnade.planner.lower.product import Layer, Matrix, ProductKernel, Variant, choose_product
+from colonnade.planner.lower.product import (
+    Layer,
+    Matrix,
+    ProductKernel,
+    Variant,
+    bucket,
+    choose_product,
+    float_trial,
+)
 from colonnade.planner.reach import Reach
 from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks, choose_packing_blocks
 
@@ -55,8 +63,9 @@ def choose_columns_product(
             )
     trial = min(columns, TRIAL_PANELS * view.panel)
     layer = Layer(
-        f"product m{m} k{k} n{trial} {_bucket(sparsity)}",
-        columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
+        f"product m{m} k{k} n{trial} s{bucket(sparsity)}",
+        columns, trial, partial(float_trial, trial, Matrix(k, 1), Matrix(m, 1), view),
+        f"{sparsity:.0%} zeros",
     )  # fmt: skip
     least = SPARSITY_EXPECTED if columns >= FEW_COLUMNS else SPARSITY_EXPECTED_FEW
     return choose_product(layer, dense, tuple(sparse.values()), sparsity >= least, view)
@@ -106,9 +115,11 @@ def choose_conv_product(
             )
     pixels = out_h * out_w
     trial = min(batch, max(1, TRIAL_PANELS * view.panel // pixels))
+    x = Matrix(channels, in_h * in_w)
     layer = Layer(
-        f"conv {'x'.join(map(str, shape[1:]))} n{trial} {_bucket(sparsity)}",
-        batch, trial, Matrix(channels, in_h * in_w), Matrix(out_channels, pixels), sparsity,
+        f"conv {'x'.join(map(str, shape[1:]))} n{trial} s{bucket(sparsity)}",
+        batch, trial, partial(float_trial, trial, x, Matrix(out_channels, pixels), view),
+        f"{sparsity:.0%} zeros",
     )  # fmt: skip
     is_expected = sparsity >= SPARSITY_EXPECTED
     return choose_product(layer, dense, tuple(sparse.values()), is_expected, view)
@@ -164,8 +175,3 @@ def order_by_blocks(weights: np.ndarray, block_channels: int) -> np.ndarray:
         for first in range(0, channels, block_channels)
     ]
     return np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32)
-
-
-def _bucket(sparsity: float) -> str:
-    """Sparsity in steps of 2.5 %: layers within one step share a measurement."""
-    return f"s{round(sparsity * 40) / 40:.3f}"
