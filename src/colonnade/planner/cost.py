@@ -26,6 +26,18 @@ BYTE_BLOCK_SCALES = (1.0, 2.0)
 """Depth blocks of fours to measure, over choose_byte_block's."""
 AVX512_LANES = 64
 """Columns of an AVX-512 panel."""
+BYTE_SPEED = {"portable": 0.2, "avx2": 1.6, "avx512": 1.6, "avx512_vnni": 3.2}
+"""Speed of the dense kernel on 8 bits over the dense float32 one, by instruction set."""
+VECTOR_LANES = {"portable": 16, "avx2": 8, "avx512": 16, "avx512_vnni": 16}
+"""Columns of a vector: the last panel costs by the vectors that it fills."""
+ROWS_COST = 3.0
+"""Time of an operation of a dense product on rows, over one on columns: it waits for weights."""
+MOVED_COST = 2.0
+"""Time of a byte that a border reads or writes, over that of an operation."""
+FORM_DOUBT = 1.5
+"""Factor by which these costs are trusted to tell 8 bits from float32: nearer ones are measured."""
+FORM_BIAS = 1.1
+"""What float32 must gain over 8 bits, which take a quarter of the memory around them."""
 L1_DEPTH = 128
 """Rows of an AVX-512 panel (256 bytes each) that fill L1."""
 DENSITY_LOW = 0.07

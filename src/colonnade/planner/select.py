@@ -233,6 +233,10 @@ class Selector:
             NodeRecord(node.name, node.op, "native", "none", "no elements", str(ROWS), 0)
         )
 
+    def give(self, value: str, layout: Layout) -> None:
+        """A value that is there already, in a layout."""
+        self._place(value, layout)
+
     def require(self, value: str, layout: Layout = ROWS) -> int:
         """The storage that holds the value in the layout; converts when needed."""
         places = self.selection.places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import colonnade
 import quantized_models
 from colonnade.engine.tuner import TuneMode
+from colonnade.planner import precision
 from colonnade.planner.cost import FOURS_TRIED
 from forced_tuner import FAST_S, SLOW_S, force_choices
 from kernels.harness import AVAILABLE
@@ -89,6 +91,40 @@ def test_no_choice_changes_a_bit(wanted: str, monkeypatch: pytest.MonkeyPatch) -
     assert any(key.startswith("8-bit product m8 k8 n") for key in asked)
 
 
+MODELS = {
+    "image": (lambda: pruned(image_model(False)), quantized_models.image_feeds),
+    "signed": (lambda: image_model(True), quantized_models.image_feeds),
+    "text": (
+        lambda: quantized_models.quantize_dynamic(
+            quantized_models.text_model(), weight_type=quantization.QuantType.QInt8
+        ),
+        quantized_models.text_feeds,
+    ),
+}
+"""Zeros of uint8 activations; int8 activations; scales and zero points of the run."""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_float32_gives_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    build, make_feeds = MODELS[name]
+    model, feeds = build(), make_feeds(2)
+    monkeypatch.setattr(precision, "FORM_DOUBT", math.inf)
+    kernels: dict[str, set[str]] = {}
+    answers: dict[str, list[bytes]] = {}
+    for wanted in ("8-bit", "float32"):
+        force_choices(monkeypatch, wanted)
+        for isa in AVAILABLE:
+            monkeypatch.setenv("COLONNADE_MAX_ISA", isa)
+            for threads in (1, 2):
+                engine = colonnade.compile(model, threads=threads, fallback="forbid")
+                made = engine.run(feeds)
+                answers.setdefault(wanted, []).append(made["y"].tobytes())
+                kernels[wanted] = {node.op for node in engine.explain().nodes}
+    assert len(set(answers["8-bit"]) | set(answers["float32"])) == 1
+    assert "QLinear" in kernels["8-bit"]
+    assert not {"QLinear", "QConv"} & kernels["float32"]
+
+
 def test_the_model_of_costs_decides_where_nothing_is_measured() -> None:
     for model, kernel in (
         (pruned(image_model(False)), "qsparse_conv"),
@@ -109,6 +145,35 @@ def test_explain_gives_fours_and_the_measured_gain(monkeypatch: pytest.MonkeyPat
         assert node.weights is not None and node.weights.gain == SLOW_S / FAST_S
         assert node.weights.fours is not None and node.weights.fours < FOURS_TRIED
         assert f"{node.weights.fours:.0%} of fours, measured 2.0x dense" in node.why
+
+
+def test_explain_says_why_parts_of_a_quantized_model_are_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    force_choices(monkeypatch, "8-bit")
+    build, make_feeds = MODELS["text"]
+    engine = colonnade.compile(build(), fallback="forbid")
+    engine.run(make_feeds(1))
+    why = {node.op: node.why for node in engine.explain().nodes}
+    assert "in float32: no 8-bit kernel for LayerNorm" in why["LayerNorm"]
+    assert "in float32" not in why["QLinear"]
+    monkeypatch.setattr(precision, "FORM_DOUBT", math.inf)
+    force_choices(monkeypatch, "float32")
+    engine = colonnade.compile(build(), fallback="forbid")
+    engine.run(make_feeds(1))
+    told = [node.why for node in engine.explain().nodes if node.op == "Linear"]
+    assert told and all("measured 2.0x the 8-bit kernel, borders included" in text for text in told)
+
+
+def test_a_product_that_no_8_bit_kernel_takes_says_so() -> None:
+    model = quantized_models.quantize_dynamic(
+        quantized_models.text_model(), weight_type=quantization.QuantType.QInt8,
+        extra_options={"WeightSymmetric": False},
+    )  # fmt: skip
+    engine = colonnade.compile(model, fallback="forbid")
+    engine.run(quantized_models.text_feeds(1))
+    told = [node.why for node in engine.explain().nodes if node.op == "Linear"]
+    assert any("no 8-bit kernel for weights with a zero point" in text for text in told)
 
 
 def test_a_sparse_kernel_that_is_slower_is_an_advisory(monkeypatch: pytest.MonkeyPatch) -> None:

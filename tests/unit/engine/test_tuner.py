@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,16 @@ def test_a_key_is_measured_once() -> None:
     assert first is not None and len(first) == 2 and min(first) > 0
     assert tuner.time(KEY, asked) == first
     assert asked.times == 1
+
+
+def test_calls_of_a_trial_read_what_others_made() -> None:
+    single = _trial()
+    (call,) = single.calls
+    made = Made(4 * 8 * _core.panel_lanes(ISA))
+    again = replace(call, operands=(2, 1, -1, -1, 3))
+    double = Trial((*single.operands, made), (call, again))
+    (seconds,) = _tuner(None).time("product twice", lambda: [double]) or ()
+    assert seconds > 0
 
 
 def test_another_process_finds_what_was_measured(tmp_path: Path) -> None:

@@ -162,17 +162,19 @@ def _choose(
 def _choose_product(
     node: Node, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool
 ) -> ProductKernel:
-    name = node.inputs[1]
+    name, is_exact = node.inputs[1], bool(node.attrs.get("exact", 0))
     if transposed:
         return _dense_conv(name, view, shape, weights, True, shape[0], view.threads)
     if not is_pointwise(shape):
         dense = Variant("dense", partial(_dense_conv, name, view, shape, weights, False))
-        return choose_conv_product(name, dense, weights, shape, view)
+        return choose_conv_product(name, dense, weights, shape, view, is_exact=is_exact)
     batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
     rows = weights.reshape(out_channels, channels)
     sizes = (out_channels, channels, batch * out_h * out_w)
     dense = Variant("dense", partial(_dense_pointwise, name, view, rows))
-    return choose_columns_product(name, dense, lambda: rows, sizes, find_sparsity(rows), view)
+    return choose_columns_product(
+        name, dense, lambda: rows, sizes, find_sparsity(rows), view, is_exact=is_exact
+    )
 
 
 def _dense_pointwise(

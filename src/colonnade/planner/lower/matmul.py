@@ -38,6 +38,8 @@ class _Weights:
     array: np.ndarray
     transposed: bool
     alpha: float = 1.0
+    is_exact: bool = False
+    """They are integers, and so are the activations."""
 
     @property
     def m(self) -> int:
@@ -66,7 +68,8 @@ def lower_matmul(node: Node, view: View) -> Choice | str:
     array = view.constant(w)
     if array is not None and array.ndim == 2 and len(view.shape(x)) >= 2:
         bias = node.inputs[2] if len(node.inputs) > 2 else ""
-        return _lower_linear(node, view, x, _Weights(w, array, True), bias, node.inputs[3:])
+        weights = _Weights(w, array, True, is_exact=bool(node.attrs.get("exact", 0)))
+        return _lower_linear(node, view, x, weights, bias, node.inputs[3:])
     if node.domain:
         return "weights are not constant"
     return _lower_general(node, view)
@@ -150,7 +153,9 @@ def _choose_product(w: _Weights, columns: int, view: View, *, in_rows: bool) -> 
     name = f"{w.name}, {w.transposed}, {w.alpha}"
     sizes = (w.m, w.k, columns)
     dense = Variant("dense", make_dense)
-    return choose_columns_product(name, dense, w.as_rows, sizes, find_sparsity(w.array), view)
+    return choose_columns_product(
+        name, dense, w.as_rows, sizes, find_sparsity(w.array), view, is_exact=w.is_exact
+    )
 
 
 def _dense_rows(w: _Weights, columns: int, threads: int, view: View) -> ProductKernel:

@@ -49,8 +49,13 @@ def choose_columns_product(
     sizes: tuple[int, int, int],
     sparsity: float,
     view: View,
+    *,
+    is_exact: bool = False,
 ) -> ProductKernel:
-    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights."""
+    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights.
+
+    `is_exact`: they are integers, and so is X.
+    """
     m, k, columns = sizes
     sparse: dict[int, Variant] = {}
     if sparsity >= SPARSITY_TRIED and not view.strict_nan:
@@ -59,7 +64,7 @@ def choose_columns_product(
             k_block = choose_k_block(k, 1.0 - sparsity, k_block_max, scale=scale)
             sparse[k_block] = Variant(
                 f"sparse-k{k_block}",
-                partial(_columns_kernel, name, make, m, k, k_block, 1.0 - sparsity, view),
+                partial(_columns_kernel, name, make, m, k, k_block, 1.0 - sparsity, is_exact, view),
             )
     trial = min(columns, TRIAL_PANELS * view.panel)
     layer = Layer(
@@ -78,6 +83,7 @@ def _columns_kernel(
     k: int,
     k_block: int,
     density: float,
+    is_exact: bool,
     view: View,
     columns: int,
     threads: int,
@@ -87,7 +93,7 @@ def _columns_kernel(
     blocks = choose_blocks(panels, -(-m // SPARSE_ROW_BLOCK), threads, tiles_min=1)
     packed = Const(
         (name, "sparse", row, k_block),
-        lambda: _core.pack_sparse(row, make(), 1, m, k, k_block),
+        lambda: _core.pack_sparse(row, make(), 1, m, k, k_block, is_exact),
     )
     head = (row, m, k, columns, k_block)
     why = f"{kernel}, {k} to {m} features"
@@ -98,9 +104,15 @@ def _columns_kernel(
 
 
 def choose_conv_product(
-    name: str, dense: Variant, weights: np.ndarray, shape: ConvShape, view: View
+    name: str,
+    dense: Variant,
+    weights: np.ndarray,
+    shape: ConvShape,
+    view: View,
+    *,
+    is_exact: bool = False,
 ) -> ProductKernel:
-    """A convolution; `weights` in ONNX order, `shape` as in conv.h."""
+    """A convolution; `weights` in ONNX order, `shape` as in conv.h; `is_exact` as above."""
     batch, channels, in_h, in_w, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
     taps, per_group = kernel_h * kernel_w, channels // shape[-1]
     sparsity = find_sparsity(weights)
@@ -111,7 +123,7 @@ def choose_conv_product(
             block = choose_k_block(per_group, 1 - sparsity, k_block_max // taps, taps, scale)
             sparse[block] = Variant(
                 f"sparse-c{block}",
-                partial(_conv_kernel, name, weights, shape, block, 1.0 - sparsity, view),
+                partial(_conv_kernel, name, weights, shape, block, 1.0 - sparsity, is_exact, view),
             )
     pixels = out_h * out_w
     trial = min(batch, max(1, TRIAL_PANELS * view.panel // pixels))
@@ -131,6 +143,7 @@ def _conv_kernel(
     shape: ConvShape,
     block_channels: int,
     density: float,
+    is_exact: bool,
     view: View,
     batch: int,
     threads: int,
@@ -145,7 +158,7 @@ def _conv_kernel(
         (name, "sparse_conv", row, block_channels),
         lambda: _core.pack_sparse(
             row, order_by_blocks(weights, block_channels), group, out_channels // group, depth,
-            block_channels * taps,
+            block_channels * taps, is_exact,
         ),
     )  # fmt: skip
     sized = (batch, *shape[1:])
