@@ -21,6 +21,12 @@ inline IntVec dot(DotX x, DotW w, IntVec acc) {
   return acc;
 }
 
+using TapW = IntVec;
+
+inline IntVec as_tap_bytes(IntVec lanes) { return lanes; }
+inline TapW as_tap_weights(IntVec lanes) { return lanes; }
+inline IntVec dot_taps(IntVec x, TapW w, IntVec acc) { return dot(x, w, acc); }
+
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.

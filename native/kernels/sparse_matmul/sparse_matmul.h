@@ -118,8 +118,13 @@ std::span<const SparseConvRow> sparse_conv_rows();
 const SparseConvRow& choose_sparse_conv(Isa isa);
 int64_t sparse_conv_scratch_bytes(const SparseConvRow& row, const SparseConvParams& params);
 
-// What 32 bits of the format hold: a float, a float that is an integer, four int8 along k.
-enum class SparsePayload { float32, integer, bytes };
+// What 32 bits of the format hold.
+enum class SparsePayload {
+  float32,
+  integer,        // A float32 that is one.
+  bytes,          // Four int8 along k.
+  bounded_bytes,  // What exceeds the bound of pairs (bounded_pairs.h) is a step of its own.
+};
 
 // As pack_sparse_weights, of 32-bit payloads; of bytes, k counts fours. A short row of integers or
 // bytes is filled with zeros, so that all weights stay integers.

@@ -167,11 +167,11 @@ def _dense_kernel(product: ByteProduct, view: View, units: int, threads: int) ->
     what = f"{name}, {_what(p)}"
     if not p.shape:
         blocks = choose_blocks(-(-p.columns // view.panel), tiles, threads)
-        packed = Const((p.name, "bytes"), lambda: _core.pack_byte_matmul(p.weights, m, k))
+        packed = Const((p.name, "bytes", row), lambda: _core.pack_byte_matmul(row, p.weights, m, k))
         sizes = (row, m, k, p.columns)
         return ProductKernel("qmatmul_columns", (*sizes, blocks), packed, what, blocks, (*sizes, 1))
     blocks = choose_packing_blocks(p.columns, view.panel, tiles, threads)
-    packed = _pack_taps(p, "byte taps", False)
+    packed = _pack_taps(p, row, "byte taps")
     head = (row, *p.shape)
     return ProductKernel(
         "qconv", (*head, blocks), packed, what, blocks, (*head, 1),
@@ -185,15 +185,18 @@ def _depthwise_kernel(product: ByteProduct, view: View) -> ProductKernel:
     _, blocks = choose_stripes(panels, byte_groups(product.shape[1]), view.threads)
     head = (row, *product.shape)
     return ProductKernel(
-        "qdepthwise", (*head, blocks), _pack_taps(product, "byte channels", True),
+        "qdepthwise", (*head, blocks), _pack_taps(product, row, "byte channels", is_by_channel=True),
         f"{name}, {_what(product)}", blocks, (*head, 1), conv_reach(product.shape, view.panel),
     )  # fmt: skip
 
 
-def _pack_taps(product: ByteProduct, packing: str, is_by_channel: bool) -> Const:
+def _pack_taps(
+    product: ByteProduct, row: int, packing: str, *, is_by_channel: bool = False
+) -> Const:
     weights, shape = product.weights, list(product.shape)
     return Const(
-        (product.name, packing), lambda: _core.pack_byte_conv(weights, shape, is_by_channel)
+        (product.name, packing, row),
+        lambda: _core.pack_byte_conv(row, weights, shape, is_by_channel),
     )
 
 
