@@ -22,7 +22,7 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
-from colonnade.planner.cost import FEW_COLUMNS
+from colonnade.planner.cost import DENSE_BIAS, FEW_COLUMNS, ROWS_BIAS
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.product import NO_CLAMP, ProductKernel, Variant, find_facts
 from colonnade.planner.lower.program import lower_program
@@ -150,7 +150,9 @@ def _choose_product(w: _Weights, columns: int, view: View, *, in_rows: bool) -> 
     name = f"{w.name}, {w.transposed}, {w.alpha}"
     sizes = (w.m, w.k, columns)
     dense = Variant("dense", make_dense)
-    return choose_columns_product(name, dense, w.as_rows, sizes, find_sparsity(w.array), view)
+    gain_min = ROWS_BIAS if in_rows else DENSE_BIAS
+    sparsity = find_sparsity(w.array)
+    return choose_columns_product(name, dense, w.as_rows, sizes, sparsity, view, gain_min)
 
 
 def _dense_rows(w: _Weights, columns: int, threads: int, view: View) -> ProductKernel:

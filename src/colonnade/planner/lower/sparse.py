@@ -10,6 +10,7 @@ import numpy as np
 from colonnade import _core
 from colonnade.planner.choice import Const, View
 from colonnade.planner.cost import (
+    DENSE_BIAS,
     FEW_COLUMNS,
     NONZERO_COST,
     SPARSITY_EXPECTED,
@@ -41,8 +42,10 @@ def choose_columns_product(
     sizes: tuple[int, int, int],
     sparsity: float,
     view: View,
+    gain_min: float = DENSE_BIAS,
 ) -> ProductKernel:
-    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights."""
+    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights.
+    `gain_min`: as Layer."""
     m, k, columns = sizes
     sparse: dict[int, Variant] = {}
     if sparsity >= SPARSITY_TRIED and not view.strict_nan:
@@ -56,7 +59,7 @@ def choose_columns_product(
     trial = min(columns, TRIAL_PANELS * view.panel)
     layer = Layer(
         f"product m{m} k{k} n{trial} {name_sparsity(sparsity)}",
-        columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
+        columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity, gain_min,
     )  # fmt: skip
     least = SPARSITY_EXPECTED if columns >= FEW_COLUMNS else SPARSITY_EXPECTED_FEW
     return choose_product(layer, dense, tuple(sparse.values()), sparsity >= least, view)
