@@ -43,6 +43,9 @@ FORM_DOUBT = 1.5
 """Factor by which these costs are trusted to tell 8 bits from float32: nearer ones are measured."""
 FORM_BIAS = 1.1
 """What float32 must gain over 8 bits, which take a quarter of the memory around them."""
+ROWS_BIAS = 1.2
+"""As DENSE_BIAS, where the dense kernel reads and makes rows as they are and the sparse one needs
+columns: the conversions are not in the measurement."""
 L1_DEPTH = 128
 """Rows of an AVX-512 panel (256 bytes each) that fill L1."""
 DENSITY_LOW = 0.07
