@@ -37,7 +37,7 @@ TuneMode = Literal["off", "fast", "full"]
 BUDGET_S: Mapping[str, float] = {"fast": 0.02, "full": 0.2}
 """Seconds of running for each measured layer; packing its weights comes on top."""
 ROUNDS_MIN = 5
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _LINE_BYTES = 64
 _SPACE_OF = {Fed: Space.INPUT, Const: Space.CONSTANT, Made: Space.OUTPUT}
 
