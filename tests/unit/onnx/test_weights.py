@@ -188,7 +188,7 @@ def dequantized(zero: int) -> list[NodeProto]:
 
 
 def write_quantized(path: Path, zero: int) -> Path:
-    arrays = {
+    arrays: Arrays = {
         "q": W.astype(np.int8), "scale": np.ones(len(W), np.float32),
         f"zero{zero}": np.full(len(W), zero, np.int8),
     }  # fmt: skip
