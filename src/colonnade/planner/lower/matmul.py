@@ -21,7 +21,7 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
-from colonnade.planner.cost import FEW_COLUMNS
+from colonnade.planner.cost import DENSE_BIAS, FEW_COLUMNS, ROWS_BIAS
 from colonnade.planner.lower.constants import float_operand
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.product import NO_CLAMP, ProductKernel, Variant, find_facts
@@ -154,8 +154,9 @@ def _choose_product(w: _Weights, columns: int, view: View, *, in_rows: bool) -> 
     sizes = (w.m, w.k, columns)
     dense = Variant("dense", make_dense)
     return choose_columns_product(
-        name, dense, w.as_rows, sizes, find_sparsity(w.array), view, is_exact=w.is_exact
-    )
+        name, dense, w.as_rows, sizes, find_sparsity(w.array), view, is_exact=w.is_exact,
+        gain_min=ROWS_BIAS if in_rows else DENSE_BIAS,
+    )  # fmt: skip
 
 
 def _dense_rows(w: _Weights, columns: int, threads: int, view: View) -> ProductKernel:

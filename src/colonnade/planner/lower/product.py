@@ -93,6 +93,8 @@ class Layer:
     """Of a kernel made for `trial_size` and one thread."""
     zeros: str
     """What there is to leave out, in words."""
+    gain_min: float = DENSE_BIAS
+    """What a sparse kernel must gain."""
 
 
 NO_CLAMP: tuple[Param, ...] = (-math.inf, math.inf)
@@ -119,7 +121,7 @@ def choose_product(
         return (sparse[0] if is_expected else dense).make(layer.size, view.threads)
     best = min(range(1, len(variants)), key=lambda i: seconds[i])
     gain = seconds[0] / seconds[best]
-    if gain > DENSE_BIAS:
+    if gain > layer.gain_min:
         return replace(variants[best].make(layer.size, view.threads), gain=gain)
     advisory = f"ran dense: {layer.zeros}, the sparse kernel would run at {gain:.2f}x"
     return replace(dense.make(layer.size, view.threads), advisories=(advisory,))

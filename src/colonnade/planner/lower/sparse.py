@@ -10,6 +10,7 @@ import numpy as np
 from colonnade import _core
 from colonnade.planner.choice import Const, View
 from colonnade.planner.cost import (
+    DENSE_BIAS,
     FEW_COLUMNS,
     NONZERO_COST,
     SPARSITY_EXPECTED,
@@ -51,10 +52,11 @@ def choose_columns_product(
     view: View,
     *,
     is_exact: bool = False,
+    gain_min: float = DENSE_BIAS,
 ) -> ProductKernel:
     """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights.
 
-    `is_exact`: they are integers, and so is X.
+    `is_exact`: they are integers, and so is X. `gain_min`: as Layer.
     """
     m, k, columns = sizes
     sparse: dict[int, Variant] = {}
@@ -70,7 +72,7 @@ def choose_columns_product(
     layer = Layer(
         f"product m{m} k{k} n{trial} s{bucket(sparsity)}",
         columns, trial, partial(float_trial, trial, Matrix(k, 1), Matrix(m, 1), view),
-        f"{sparsity:.0%} zeros",
+        f"{sparsity:.0%} zeros", gain_min,
     )  # fmt: skip
     least = SPARSITY_EXPECTED if columns >= FEW_COLUMNS else SPARSITY_EXPECTED_FEW
     return choose_product(layer, dense, tuple(sparse.values()), sparsity >= least, view)
