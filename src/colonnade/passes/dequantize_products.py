@@ -21,7 +21,7 @@ from colonnade.passes.construction import OPSET, Construction
 from colonnade.passes.quantization import bias_of, is_product, output_of
 
 DEPTH_MAX = 1 << 15
-"""Terms of a sum of uint8 x int8 that surely fit int32."""
+"""Terms of a sum of products of two bytes that surely fit int32."""
 
 
 def dequantize_products(graph: Graph) -> Iterator[Patch]:
@@ -32,9 +32,10 @@ def dequantize_products(graph: Graph) -> Iterator[Patch]:
 
 
 def runs_in_float32(graph: Graph, node: Node) -> bool:
-    """True when planner/lower/quantized.py has no kernel on 8-bit integers for the product."""
+    """True when planner/lower has no kernel on 8-bit integers for the product."""
     if node.op == "QMatMul":
-        return True
+        shape = graph.shape(node.inputs[0])
+        return not is_static(shape) or shape[-1] > DEPTH_MAX
     x, w, _, x_zero, _, w_zero = node.inputs[:6]
     weights, zeros = graph.constants[w], graph.constants.get(w_zero)
     if zeros is None or zeros.any() or weights[0].size > DEPTH_MAX:
