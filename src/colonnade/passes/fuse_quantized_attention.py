@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from colonnade.ir import AttrValue, DType, Graph, Node, Patch, TensorType, is_static
+from colonnade.ir import BYTE_DEPTH_MAX, AttrValue, DType, Graph, Node, Patch, TensorType, is_static
 from colonnade.passes.attention_heads import (
     Heads,
     Operand,
@@ -38,8 +38,6 @@ from colonnade.passes.quantization import (
 from colonnade.passes.trace_moves import trace_back
 
 BYTE_GROUP = 4
-DEPTH_MAX = 1 << 15
-"""Terms of a sum of products of two bytes that surely fit int32."""
 STEPS_MAX = 8
 REQUANTIZE, MULTIPLY, ADD_MASK = "requantize", "multiply", "add_mask"
 
@@ -93,7 +91,7 @@ def fuse_quantized_attention(graph: Graph) -> Iterator[Patch]:
 
 def _fuse(graph: Graph, softmax: Node) -> Patch | None:
     shape = graph.shape(softmax.inputs[0])
-    if not is_static(shape) or len(shape) not in (3, 4) or 0 in shape or shape[-1] > DEPTH_MAX:
+    if not is_static(shape) or len(shape) not in (3, 4) or 0 in shape or shape[-1] > BYTE_DEPTH_MAX:
         return None
     axis = cast(int, softmax.attrs.get("axis", -1 if softmax.version >= 13 else 1))
     if axis not in (-1, len(shape) - 1):
@@ -215,7 +213,7 @@ def _build(
     ]
     operands = find_operands(graph, scores.product, out, shape, _operand)
     depths = [(graph.shape(value) or (0,))[-1] for value in (names[0], names[2])]
-    if operands is None or any(not isinstance(d, int) or d % BYTE_GROUP for d in depths):
+    if operands is None or not all(_is_depth(depth) for depth in depths):
         return None
     attrs: dict[str, AttrValue] = {
         "steps": tuple(step.kind for step in scores.steps),
@@ -234,6 +232,11 @@ def _build(
             return None
     attrs["is_signed"] = int(graph.dtype(out.outputs[0]) is DType.INT8)
     return attention_patch(graph, "QAttention", out, operands, scores.mask, shape, attrs)
+
+
+def _is_depth(depth: int | str | None) -> bool:
+    """Whole groups of bytes, of which a sum fits int32."""
+    return isinstance(depth, int) and depth % BYTE_GROUP == 0 and depth <= BYTE_DEPTH_MAX
 
 
 def _operand(graph: Graph, value: str, want: Heads, transposed: bool) -> Operand | None:

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from colonnade.ir import DType, Node
+from colonnade.ir import BYTE_DEPTH_MAX, DType, Node
 from colonnade.planner.choice import (
     BYTE_GROUP,
     Absent,
@@ -26,8 +26,6 @@ from colonnade.planner.plan import Param
 
 STEP_KINDS = ("requantize", "multiply", "add_mask")
 """By the numbers of ScoreStepKind (native/kernels/pair_product/pair_product.h)."""
-DEPTH_MAX = 1 << 15
-"""Terms of a sum of products of two centred bytes that fit int32."""
 
 
 def lower_qmatmul(node: Node, view: View) -> Choice | str:
@@ -40,7 +38,7 @@ def lower_qmatmul(node: Node, view: View) -> Choice | str:
     if 0 in a_shape or 0 in b_shape:
         return "no elements"
     m, k, n = a_shape[-2], a_shape[-1], b_shape[-1]
-    if k > DEPTH_MAX:
+    if k > BYTE_DEPTH_MAX:
         return f"sums of {k} terms"
     batch = np.broadcast_shapes(a_shape[:-2], b_shape[:-2])
     signs = tuple(view.dtype(value) is DType.INT8 for value in (a, b, y))
@@ -78,7 +76,7 @@ def lower_qattention(node: Node, view: View) -> Choice | str:
     depth, value_depth = view.shape(q)[-1] // heads, view.shape(y)[-1] // heads
     if depth % BYTE_GROUP or value_depth % BYTE_GROUP:
         return f"heads of {depth} and {value_depth} features, which are not whole groups of four"
-    if max(keys, depth) > DEPTH_MAX:
+    if max(keys, depth) > BYTE_DEPTH_MAX:
         return f"sums of {max(keys, depth)} terms"
     strides = mask_strides(view.shape(mask) if mask else (), (batch, heads, queries, keys))
     if isinstance(strides, str):
