@@ -22,6 +22,7 @@ _FAMILIES = (
     "index",
     "integer",
     "quantized",
+    "pair_product",
     "quantize",
 )
 
