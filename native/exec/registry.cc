@@ -20,7 +20,8 @@ namespace colonnade::exec {
   X(index)                       \
   X(integer)                     \
   X(quantize)                    \
-  X(quantized)
+  X(quantized)                   \
+  X(bytes)
 
 #define DECLARE(family) std::span<const Op> family##_ops();
 COLONNADE_OP_FAMILIES(DECLARE)

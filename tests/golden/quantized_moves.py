@@ -10,7 +10,6 @@ from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
-from colonnade.passes.widen_max_pool import widen_max_pool
 from golden.builder import Case, ints
 from golden.quantized import IMAGE, MATRIX, PRODUCT, TURN, X, case, int8, powers, uint8
 
@@ -163,25 +162,10 @@ PADS = (
     _pad("not_auto_pad", attrs='<auto_pad = "SAME_LOWER">', fuses=False),
 )
 
-POOLS = (
-    case(widen_max_pool, "uint8", "(uint8[2,4,7,6] x) => (uint8 y) {"
-          " y = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (x) }",
-          feeds={"x": uint8(2, 4, 7, 6)}),
-    case(widen_max_pool, "int8_window_of_padding", "(int8[1,2,5] x) => (int8 y) {"
-          " y = MaxPool <kernel_shape = [2], pads = [1,1], strides = [3]> (x) }",
-          feeds={"x": int8(1, 2, 5)}),
-    case(widen_max_pool, "not_float",
-          "(float[2,4,7,6] x) => (float y) { y = MaxPool <kernel_shape = [2,2]> (x) }", fuses=False),
-    case(widen_max_pool, "not_with_indices",
-          "(uint8[2,4,7,6] x) => (uint8 y, int64 i) { y, i = MaxPool <kernel_shape = [2,2]> (x) }",
-          fuses=False, feeds={"x": uint8(2, 4, 7, 6)}),
-)  # fmt: skip
-
 CASES = (
     *MOVED_DOWN,
     *AGAIN,
     *CLIPS,
     *MOVED_UP,
     *PADS,
-    *POOLS,
 )

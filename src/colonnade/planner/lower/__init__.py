@@ -22,6 +22,8 @@ _FAMILIES = (
     "index",
     "integer",
     "quantized",
+    "bytes",
+    "borders",
     "quantize",
 )
 
