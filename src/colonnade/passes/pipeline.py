@@ -58,6 +58,7 @@ QUANTIZATION_PASSES = (
     fold_product_bias,  # Add of a constant -> bias
     remove_saturated_clip,  # Relu and Clip that QuantizeLinear does by itself
     move_quantize,  # in front of moves, up to a product
+    remove_requantize,  # of a concatenation's parts
     fold_output_quantization,  # QuantizeLinear -> the product's output
     fold_dequantized,  # weights of float32 products
     fuse_quantized_mean,  # averages over space of 8 bits -> QAveragePool

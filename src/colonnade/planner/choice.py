@@ -50,6 +50,11 @@ SIGNED_SHIFT = 128
 """What int8 has been added in columns."""
 
 
+def panel_features(features: int, dtype: DType) -> int:
+    """Features that a panel has room for: bytes come in groups of four."""
+    return -(-features // BYTE_GROUP) * BYTE_GROUP if dtype in BYTES else features
+
+
 @dataclass(frozen=True, slots=True)
 class In:
     """Operand: a value read in a layout (a conversion is inserted where it differs)."""
