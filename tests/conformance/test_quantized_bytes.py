@@ -71,6 +71,7 @@ BLOCKS = {
         f" {border('i', 'k', 's1', 'low')} m = Mul(d, k) {border('m', 'r', 's2', 'z2')}",
         frozenset({"bytes_mean", "bytes_table_columns", "bytes_binary"}),
     ),
+    "bias": Block(f"m = Add(d, bias) {border('m', 'r', 's2', 'z2')}", frozenset({"bytes_binary"})),
     "residual": Block(
         f"m = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (d) {border('m', 'k')}"
         " n = Add(k, d) o = Relu(n)"
@@ -113,7 +114,8 @@ def build(block: Block, channels: int, is_signed: bool) -> onnx.ModelProto:
         "w": rng.integers(-63, 64, (channels, channels, 1, 1)).astype(np.int8),
         "ws": np.float32(0.4 / convs), "s": np.float32(0.05), "z": dtype(120 - shift),
         "s1": np.float32(1 / 255), "s2": np.float32(0.037), "z2": dtype(100 - shift),
-        "low": dtype(-shift), "parts": np.array([first, channels - first]),
+        "low": dtype(-shift), "bias": rng.normal(0, 1, (channels, 1, 1)).astype(np.float32),
+        "parts": np.array([first, channels - first]),
         "four": np.array([4]), "eight": np.array([8]), "one": np.array([1]),
         "twice": np.array([1, 1, 2, 2], np.float32), "pads": np.array([0, 0, 1, 0, 0, 0, 2, 3]),
     }  # fmt: skip

@@ -9,16 +9,17 @@ from colonnade.passes.fuse_quantized_binary import fuse_quantized_binary
 from colonnade.passes.fuse_quantized_mean import fuse_quantized_mean
 from colonnade.passes.tabulate_elementwise import tabulate_elementwise
 from golden.builder import Case, ints
-from golden.quantized import X, case
+from golden.quantized import X, case, powers
 
 TO_PROGRAMS = (lower_elementwise, merge_elementwise)
 BOTH = f" {X} r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)"
 TWO = "(float[2,3,8] x, float[2,3,8] z)"
 Y = "y = QuantizeLinear"
+ONE = "(float[2,3,8] x) => (uint8 y)"
 
 
-def _binary(name: str, text: str, *, fuses: bool = True) -> Case:
-    return case(fuse_quantized_binary, name, text, fuses=fuses, after=TO_PROGRAMS)
+def _binary(name: str, text: str, *, fuses: bool = True, **constants: np.ndarray) -> Case:
+    return case(fuse_quantized_binary, name, text, fuses=fuses, after=TO_PROGRAMS, **constants)
 
 
 BINARY = (
@@ -29,6 +30,12 @@ BINARY = (
     _binary("product_by_channel",
             "(float[2,4,7,6] x, float[2,4,1,1] z) => (uint8 y) {"
             f" {BOTH} s = Mul(e, d) {Y}(s, ys, yz) }}"),
+    _binary("bias_by_feature", f"{ONE} {{ {X} s = Add(b, d) t = Relu(s) {Y}(t, ys, yz) }}", b=powers(8)),
+    _binary("scale_by_channel", f"{ONE} {{ {X} s = Mul(d, b) {Y}(s, ys, yz) }}",
+            b=powers(3).reshape(3, 1)),
+    _binary("not_a_constant_for_each_element",
+            f"{ONE} {{ {X} s = Mul(d, b) {Y}(s, ys, yz) }}", fuses=False,
+            b=powers(24).reshape(3, 8)),
     _binary("not_a_difference",
             f"{TWO} => (uint8 y) {{ {BOTH} s = Sub(d, e) {Y}(s, ys, yz) }}", fuses=False),
     _binary("not_of_a_float",
@@ -78,7 +85,6 @@ def _table(name: str, text: str, *, fuses: bool = True, **constants: np.ndarray 
     return case(tabulate_elementwise, name, text, fuses=fuses, after=TO_PROGRAMS, **constants)
 
 
-ONE = "(float[2,3,8] x) => (uint8 y)"
 TABLES = (
     _table("sigmoid", f"{ONE} {{ {X} s = Sigmoid(d) {Y}(s, ys, yz) }}"),
     _table("int8_scaled_and_clipped",

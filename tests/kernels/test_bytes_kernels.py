@@ -59,6 +59,26 @@ def test_two_tensors(isa: str, features: int, inner: int, is_product: bool) -> N
 
 
 @each_isa
+@pytest.mark.parametrize("is_product", [False, True])
+@pytest.mark.parametrize("features", [1, 4, 7])
+def test_a_value_a_feature(isa: str, features: int, is_product: bool) -> None:
+    rng = np.random.default_rng(features)
+    lanes = lanes_of(isa)
+    columns = 2 * lanes + 3
+    a = extreme(rng, (features, columns), np.uint8)
+    b = rng.normal(0, 1, features).astype(F32)
+    a_scale, y_scale = scale_of(0.02, 3), scale_of(0.07, 120)
+    y = byte_panels(features, columns, isa)
+    inputs = [to_bytes(a, lanes), *a_scale, b, None, None, *y_scale]
+    params = (features, columns, 0, int(is_product), -1.0, 4.0)
+    assert run_call("bytes_binary", inputs, [y], params, isa, threads=2)[0] == 0
+    left, right = real(a, a_scale), b[:, None]
+    both = left * right if is_product else left + right
+    expected = quantize(np.clip(both, F32(-1), F32(4)), y_scale[0][0], y_scale[1][0])
+    np.testing.assert_array_equal(from_bytes(y, features, columns), expected)
+
+
+@each_isa
 @pytest.mark.parametrize("count", [1, 31, 256, 5000, 1 << 16])
 def test_tables(isa: str, count: int) -> None:
     rng = np.random.default_rng(count)

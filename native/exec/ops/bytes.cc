@@ -32,10 +32,12 @@ ByteOperand bind_operand(const RunContext& context, size_t first) {
 }
 
 // ---- bytes_binary. operands: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero, y.
+// b without a scale: float32, one value a feature.
 // params: features, l, columns of a for one of b (0: as many), is_product, lo, hi.
 struct Binary {
   const BytesRow* row;
   ByteBinaryParams params;
+  bool by_feature;
 };
 
 std::string prepare_binary(PrepareContext& context, Prepared& prepared) {
@@ -55,17 +57,19 @@ std::string prepare_binary(PrepareContext& context, Prepared& prepared) {
   if (b.inner < 0 || (b.inner > 0 && b.columns % b.inner != 0)) return "b does not divide a";
   const int64_t count = byte_panel_lanes(b.features, b.columns, lanes);
   const int64_t b_columns = b.inner > 0 ? b.columns / b.inner : b.columns;
+  p->by_feature = !o[4].present();
+  const int64_t b_count =
+      p->by_feature ? b.features : byte_panel_lanes(b.features, b_columns, lanes);
   if (!holds_floats(o[0], count) || !holds_floats(o[8], count)) return "a or y is too small";
-  if (!holds_floats(o[3], byte_panel_lanes(b.features, b_columns, lanes))) return "b is too small";
-  for (const size_t scale : {1, 4, 6}) {
-    if (!holds_scale(o, scale)) return "scale is too small";
-  }
+  if (!holds_floats(o[3], b_count)) return "b is too small";
+  if (!holds_scale(o, 1) || !holds_scale(o, 6)) return "scale is too small";
+  if (!p->by_feature && !holds_scale(o, 4)) return "scale is too small";
   prepared.units = ceil_div(b.columns, lanes);
   prepared.units_per_panel = 1;
   prepared.uses.resize(9);
   const int64_t row = byte_groups(b.features) * lanes;
   prepared.uses[0] = read_same(row);
-  if (b.inner == 0) prepared.uses[3] = read_same(row);
+  if (b.inner == 0 && !p->by_feature) prepared.uses[3] = read_same(row);
   prepared.uses[8] = write_same(row);
   prepared.params = std::move(p);
   return "";
@@ -75,7 +79,11 @@ RunStatus run_binary(const void* params, const RunContext& context) {
   const auto& p = *static_cast<const Binary*>(params);
   ByteBinaryParams b = p.params;
   b.a = bind_operand(context, 0);
-  b.b = bind_operand(context, 3);
+  if (p.by_feature) {
+    b.b_values = as<float>(context, 3);
+  } else {
+    b.b = bind_operand(context, 3);
+  }
   b.y_scale = as<float>(context, 6);
   b.y_zero = as<uint8_t>(context, 7);
   b.y = as_mutable<uint8_t>(context, 8);

@@ -27,7 +27,8 @@ struct ByteOperand {
   const uint8_t* zero;
 };
 
-// y = bytes(clamp(real(a) + real(b), lo, hi)), or their product.
+// y = bytes(clamp(real(a) + real(b), lo, hi)), or their product. Where `b_values` is
+// there, b is these: one for each feature.
 struct ByteBinaryParams {
   ByteOperand a;
   ByteOperand b;
@@ -36,6 +37,7 @@ struct ByteBinaryParams {
   uint8_t* y;
   int64_t features;
   int64_t columns;  // Of a.
+  const float* b_values;
   // Columns of a that one column of b meets; 0: b is shaped as a.
   int64_t inner;
   bool is_product;

@@ -8,7 +8,7 @@
 |---|---|
 | QLinear, QConv | x, w, x_scale, x_zero, w_scale, w_zero, bias?, y_scale?, y_zero?, extras... |
 | QMatMul | a, b, a_scale, a_zero, b_scale, b_zero, y_scale?, y_zero? |
-| QBinary | a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero |
+| QBinary | a, a_scale, a_zero, b, b_scale?, b_zero?, y_scale, y_zero |
 | QAveragePool | x, x_scale, x_zero, y_scale, y_zero |
 | QTable | x, table |
 
@@ -20,7 +20,8 @@ as MatMul does. Scales and zero points of x, a and b may be computed by the grap
 
 QBinary: QuantizeLinear of a + b or a * b (attribute op: add, mul), dequantized and clamped to its
 attributes lo..hi; scales and zero points are scalars. b has the shape of a and y, or one value for
-each index of the first two axes: [n, c, 1, ...].
+each index of the first two axes: [n, c, 1, ...]. Without a scale it is float32, one value for each
+index of the attribute axis.
 
 QAveragePool: AveragePool with its attributes. The sum of x - x_zero is exact; times x_scale / positions,
 in float32, it is quantized.
@@ -104,15 +105,17 @@ def _qbinary(
     a_scale: np.ndarray,
     a_zero: np.ndarray,
     b: np.ndarray,
-    b_scale: np.ndarray,
-    b_zero: np.ndarray,
+    b_scale: np.ndarray | None,
+    b_zero: np.ndarray | None,
     y_scale: np.ndarray,
     y_zero: np.ndarray,
 ) -> Outputs:
-    left, right = (
-        narrow(_centred(v, zero), np.float32) * scale
-        for v, scale, zero in ((a, a_scale, a_zero), (b, b_scale, b_zero))
-    )
+    left = narrow(_centred(a, a_zero), np.float32) * a_scale
+    if b_scale is None or b_zero is None:
+        behind = a.ndim - 1 - cast(int, node.attrs["axis"])
+        right = b.reshape((-1,) + (1,) * behind)
+    else:
+        right = narrow(_centred(b, b_zero), np.float32) * b_scale
     both = left * right if node.attrs["op"] == "mul" else left + right
     lo, hi = (np.float32(cast(float, node.attrs[name])) for name in ("lo", "hi"))
     return (_quantized(np.clip(both, lo, hi), y_scale, y_zero),)

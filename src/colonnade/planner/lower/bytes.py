@@ -111,7 +111,7 @@ def _packed_table(table: np.ndarray, dtype: DType, layout: Layout) -> Const:
 
 
 def lower_qbinary(node: Node, view: View) -> Choice | str:
-    """QBinary, in the columns of either operand; features second where b has one value for each."""
+    """QBinary, in the columns of either operand; on the axis that b has one value a feature for."""
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.inputs
     y = node.outputs[0]
     shape = view.shape(y)
@@ -119,10 +119,8 @@ def lower_qbinary(node: Node, view: View) -> Choice | str:
         return "no axes or no elements"
     if any(has_run_zero(v, zero, view) for v, zero in ((a, a_zero), (b, b_zero), (y, y_zero))):
         return RUN_ZERO
-    is_spread = view.shape(b) != shape
-    layouts = [view.layout(value) for value in (a, b) if view.layout(value).is_columns]
-    layout = layouts[0] if layouts else Layout(1 if len(shape) > 2 else len(shape) - 1)
-    layout = CHANNELS if is_spread else layout
+    is_spread = bool(b_scale) and view.shape(b) != shape
+    layout = _binary_layout(node, view, is_spread=is_spread)
     assert layout.feature_axis is not None
     features = shape[layout.feature_axis]
     columns = math.prod(shape) // features
@@ -130,17 +128,29 @@ def lower_qbinary(node: Node, view: View) -> Choice | str:
     ends = tuple(float(cast(float, node.attrs[name])) for name in ("lo", "hi"))
     operation = cast(str, node.attrs["op"])
     params = (features, columns, inner, operation == "mul", *ends)
+    right: Operand = In(b, layout) if b_scale else float_operand(b, view)
     operands: tuple[Operand, ...] = (
         In(a, layout), float_operand(a_scale, view), zero_operand(a_zero, view),
-        In(b, layout), float_operand(b_scale, view), zero_operand(b_zero, view),
+        right, float_operand(b_scale, view), zero_operand(b_zero, view),
         float_operand(y_scale, view), zero_operand(y_zero, view), Out(y, layout),
     )  # fmt: skip
-    what = f"{operation} of two tensors of 8 bits" + (", by channel" if is_spread else "")
+    what = "two tensors of 8 bits" if b_scale else "8 bits and a value a feature"
     return Choice(
-        "bytes_binary", operands, params, what, owns_columns=not is_spread,
-        panels=-(-columns // view.panel), flops=math.prod(shape),
+        "bytes_binary", operands, params, f"{operation} of {what}" + ", by channel" * is_spread,
+        owns_columns=not is_spread, panels=-(-columns // view.panel), flops=math.prod(shape),
         striped=None if is_spread else Striped(params),
     )  # fmt: skip
+
+
+def _binary_layout(node: Node, view: View, *, is_spread: bool) -> Layout:
+    if is_spread:
+        return CHANNELS
+    if "axis" in node.attrs:
+        return Layout(cast(int, node.attrs["axis"]))
+    layouts = [view.layout(value) for value in (node.inputs[0], node.inputs[3])]
+    rank = len(view.shape(node.outputs[0]))
+    likely = Layout(1 if rank > 2 else rank - 1)
+    return next((layout for layout in layouts if layout.is_columns), likely)
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {
