@@ -16,10 +16,10 @@ from colonnade.planner.choice import (
     Striped,
     View,
 )
+from colonnade.planner.lower.constants import float_operand
 from colonnade.planner.lower.scales import (
     RUN_ZERO,
     default_zero,
-    float_operand,
     has_run_zero,
     zero_operand,
 )

@@ -21,8 +21,9 @@ from colonnade.planner.choice import (
     Striped,
     View,
 )
+from colonnade.planner.lower.constants import float_operand
 from colonnade.planner.lower.pool import CHANNELS, PoolWindow, read_window
-from colonnade.planner.lower.scales import RUN_ZERO, float_operand, has_run_zero, zero_operand
+from colonnade.planner.lower.scales import RUN_ZERO, has_run_zero, zero_operand
 
 TABLE_SIZE = 256
 WINDOW_MAX = 257

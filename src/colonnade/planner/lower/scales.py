@@ -1,4 +1,4 @@
-"""Scales and zero points as operands: constant, or made by the run."""
+"""Zero points as operands: constant, or made by the run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ from colonnade.planner.choice import SIGNED_SHIFT, Absent, Const, In, Operand, V
 
 RUN_ZERO = "a zero point of int8 that the run makes"
 """Why a node is refused: columns hold int8 as uint8, 128 more."""
-
-
-def float_operand(value: str, view: View) -> Operand:
-    """float32 values, one or many."""
-    if not value:
-        return Absent()
-    array = view.constant(value)
-    if array is None:
-        return In(value)
-    flat = array
-    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 def zero_operand(value: str, view: View) -> Operand:
