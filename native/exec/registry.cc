@@ -21,7 +21,8 @@ namespace colonnade::exec {
   X(integer)                     \
   X(quantize)                    \
   X(quantized)                   \
-  X(pair_product)
+  X(pair_product)                \
+  X(bytes)
 
 #define DECLARE(family) std::span<const Op> family##_ops();
 COLONNADE_OP_FAMILIES(DECLARE)

@@ -14,7 +14,6 @@ from colonnade.passes.fuse_elementwise import (
     lower_elementwise,
     merge_elementwise,
 )
-from colonnade.passes.fuse_quantized_sum import fuse_quantized_sum
 from golden.builder import Case, weights
 from golden.quantized import IMAGE, MATRIX, PRODUCT, ROWS, X, case, int8, powers, uint8
 
@@ -200,34 +199,6 @@ IN_FLOAT = (
 
 
 TO_PROGRAMS = (lower_elementwise, merge_elementwise)
-BOTH = f" {X} r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)"
-TWO = "(float[2,3,8] x, float[2,3,8] z)"
-
-
-def _sum(name: str, text: str, *, fuses: bool = True) -> Case:
-    return case(fuse_quantized_sum, name, text, fuses=fuses, after=TO_PROGRAMS)
-
-
-SUMS = (
-    _sum("plain", f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}"),
-    _sum("relu_int8",
-         f"{TWO} => (int8 y) {{ {BOTH} s = Add(e, d) t = Relu(s) y = QuantizeLinear(t, ys, sz) }}"),
-    _sum("not_a_product",
-         f"{TWO} => (uint8 y) {{ {BOTH} s = Mul(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
-    _sum("not_of_a_float",
-         f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, z) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
-    _sum("not_int8_whose_zero_point_the_run_makes",
-         "(float[2,3,8] x, float[2,3,8] z, int8 t) => (uint8 y) {"
-         f" {X} r = QuantizeLinear(z, ys, t) e = DequantizeLinear(r, ys, t)"
-         " s = Add(d, e) y = QuantizeLinear(s, ys, yz) }", fuses=False),
-    _sum("not_read_twice",
-         f"{TWO} => (uint8 y, float s) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}",
-         fuses=False),
-    _sum("not_broadcast",
-         "(float[2,3,8] x, float[3,8] z) => (uint8 y) {"
-         f" {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
-)  # fmt: skip
-
 WITH_EPILOGUE = (*FOLDS, *TO_PROGRAMS)
 EPILOGUES = (
     case(fuse_epilogue, "quantized_product",
@@ -248,6 +219,5 @@ CASES = (
     *OUTPUTS,
     *DEQUANTIZED,
     *IN_FLOAT,
-    *SUMS,
     *EPILOGUES,
 )

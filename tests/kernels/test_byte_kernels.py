@@ -378,26 +378,6 @@ def test_borders(isa: str, features: int, spare: int) -> None:
 
 
 @each_isa
-@pytest.mark.parametrize("features", [1, 4, 6])
-def test_sums(isa: str, features: int) -> None:
-    rng = np.random.default_rng(features)
-    lanes = lanes_of(isa)
-    columns = lanes + 3
-    a, b = (extreme(rng, (features, columns), np.uint8) for _ in range(2))
-    numbers = [(0.02, 3), (0.05, 128), (0.07, 120)]
-    scales = [(np.array([s], F32), np.array([z], np.uint8)) for s, z in numbers]
-    y = unaligned_bytes((2, -(-features // 4), lanes, 4))
-    inputs = [to_bytes(a, lanes), *scales[0], to_bytes(b, lanes), *scales[1], *scales[2]]
-    status = run_call("bytes_sum", inputs, [y], (features, columns, 0.0, 4.0), isa)
-    assert status[0] == 0
-    left, right = (
-        (v.astype(F32) - F32(z[0])) * s[0] for v, (s, z) in zip((a, b), scales[:2], strict=True)
-    )
-    expected = quantize(np.clip(left + right, F32(0), F32(4)), scales[2][0][0], scales[2][1][0])
-    np.testing.assert_array_equal(from_bytes(y, features, columns), expected)
-
-
-@each_isa
 @pytest.mark.parametrize("is_signed", [False, True])
 @pytest.mark.parametrize(
     ("outer", "features", "inner"), [(1, 1, 1), (3, 5, 7), (2, 8, 70), (90, 6, 1)]

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "exec/op.h"
+#include "exec/ops/byte_panels.h"
 #include "exec/ops/check.h"
 #include "exec/ops/conv_shape.h"
 #include "exec/ops/epilogue.h"
@@ -18,19 +19,9 @@ using kernels::ByteConvParams;
 using kernels::ByteMatmulParams;
 using kernels::ByteMatmulRow;
 using kernels::ByteOutput;
-using kernels::ByteSumParams;
 using kernels::ConvShape;
 
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
-
-bool holds_bytes(const OperandInfo& operand, int64_t count) {
-  return operand.present() && count >= 0 && operand.bytes >= count;
-}
-
-// Lanes of 32 bits of a features x columns matrix of bytes in whole panels, or -1.
-int64_t byte_panel_lanes(int64_t features, int64_t columns, int64_t lanes) {
-  return features < 0 ? -1 : panel_floats(byte_groups(features), columns, lanes);
-}
 
 const ByteMatmulRow* find_row(int64_t number, Isa isa) {
   const auto rows = kernels::byte_matmul_rows();
@@ -423,54 +414,6 @@ RunStatus run_dequantize(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- bytes_sum. operands: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero, y.
-// params: features, l, lo, hi.
-struct Sum {
-  const ByteMatmulRow* row;
-  ByteSumParams params;
-};
-
-std::string prepare_sum(PrepareContext& context, Prepared& prepared) {
-  auto p = std::make_shared<Sum>();
-  p->row = &kernels::choose_byte_matmul(context.isa);
-  p->params = {};
-  const int64_t features = p->params.features = context.params.integer();
-  const int64_t columns = context.params.integer();
-  p->params.lo = context.params.real32();
-  p->params.hi = context.params.real32();
-  const auto& o = context.operands;
-  const int64_t lanes = p->row->panel_lanes;
-  if (o.size() != 9) return "a sum takes 9 operands";
-  if (features < 1 || features > kMaxExtent || columns < 1) return "sum sizes out of range";
-  const int64_t count = byte_panel_lanes(features, columns, lanes);
-  for (const size_t panels : {0, 3, 8}) {
-    if (!holds_floats(o[panels], count)) return "byte panels are too small";
-  }
-  for (const size_t scale : {1, 4, 6}) {
-    if (!holds_floats(o[scale], 1) || !holds_bytes(o[scale + 1], 1)) return "scale is too small";
-  }
-  prepared.units = ceil_div(columns, lanes);
-  prepared.units_per_panel = 1;
-  prepared.uses.resize(9);
-  const int64_t row = byte_groups(features) * lanes;
-  prepared.uses[0] = prepared.uses[3] = read_same(row);
-  prepared.uses[8] = write_same(row);
-  prepared.params = std::move(p);
-  return "";
-}
-
-RunStatus run_sum(const void* params, const RunContext& context) {
-  const auto& p = *static_cast<const Sum*>(params);
-  ByteSumParams sum = p.params;
-  sum.a = {as<uint8_t>(context, 0), as<float>(context, 1), as<uint8_t>(context, 2)};
-  sum.b = {as<uint8_t>(context, 3), as<float>(context, 4), as<uint8_t>(context, 5)};
-  sum.y_scale = as<float>(context, 6);
-  sum.y_zero = as<uint8_t>(context, 7);
-  sum.y = as_mutable<uint8_t>(context, 8);
-  p.row->add(sum, context.begin, context.end);
-  return {};
-}
-
 // ---- rows_to_bytes, bytes_to_rows. operands: source, destination.
 // params: outer, features, inner, is_signed.
 struct ByteLayout {
@@ -594,7 +537,6 @@ constexpr Op kOps[] = {
     {"qsparse_conv", &prepare_sparse_conv, &run_sparse},
     {"quantize_columns", &prepare_quantize, &run_quantize},
     {"dequantize_columns", &prepare_dequantize, &run_dequantize},
-    {"bytes_sum", &prepare_sum, &run_sum},
     {"rows_to_bytes", &prepare_to_bytes, &run_to_bytes},
     {"bytes_to_rows", &prepare_from_bytes, &run_from_bytes},
 };

@@ -13,7 +13,6 @@ namespace colonnade {
   void name##_depthwise(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t,        \
                         void*);                                                                    \
   void name##_sparse(const kernels::ByteSparseParams&, int64_t, int64_t, int64_t, int64_t, void*); \
-  void name##_add(const kernels::ByteSumParams&, int64_t, int64_t);                                \
   void name##_quantize(const kernels::ByteBorderParams&, int64_t, int64_t);                        \
   void name##_dequantize(const kernels::ByteBorderParams&, int64_t, int64_t);                      \
   }
@@ -33,7 +32,6 @@ constexpr ByteMatmulRow kRows[] = {
    &space::name##_conv,                                        \
    &space::name##_depthwise,                                   \
    &space::name##_sparse,                                      \
-   &space::name##_add,                                         \
    &space::name##_quantize,                                    \
    &space::name##_dequantize},
 #include "kernels/qmatmul/kernels.inc"

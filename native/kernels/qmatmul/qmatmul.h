@@ -18,18 +18,16 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "kernels/bytes/bytes.h"
 #include "kernels/conv/conv.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::kernels {
 
-inline constexpr int64_t kByteGroup = 4;
 // Rows of W in a tile: they make one group of output bytes.
 inline constexpr int64_t kByteTile = 4;
 // Terms that surely fit int32: 2^15 * 255 * 128 < 2^31.
 inline constexpr int64_t kByteDepthMax = int64_t{1} << 15;
-
-constexpr int64_t byte_groups(int64_t features) { return (features + kByteGroup - 1) / kByteGroup; }
 
 // From sums to outputs. y_scale null: float32 panels at y, else bytes at y_bytes.
 struct ByteOutput {
@@ -106,29 +104,9 @@ struct ByteMatmulRow {
   // Row blocks [block_begin, block_end) of kSparseRowBlock rows of all groups.
   void (*sparse)(const ByteSparseParams&, int64_t panel_begin, int64_t panel_end,
                  int64_t block_begin, int64_t block_end, void* scratch);
-  // y = clamp(a + b), all byte panels of `groups` rows.
-  void (*add)(const struct ByteSumParams&, int64_t panel_begin, int64_t panel_end);
   // Borders of panels of `features`.
   void (*quantize)(const struct ByteBorderParams&, int64_t panel_begin, int64_t panel_end);
   void (*dequantize)(const struct ByteBorderParams&, int64_t panel_begin, int64_t panel_end);
-};
-
-// (value - zero) * scale
-struct ByteOperand {
-  const uint8_t* bytes;
-  const float* scale;
-  const uint8_t* zero;
-};
-
-struct ByteSumParams {
-  ByteOperand a;
-  ByteOperand b;
-  const float* y_scale;
-  const uint8_t* y_zero;
-  uint8_t* y;
-  int64_t features;
-  float lo;
-  float hi;
 };
 
 struct ByteBorderParams {

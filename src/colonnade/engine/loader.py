@@ -26,6 +26,7 @@ from colonnade.engine.source import GraphSource
 from colonnade.engine.tuner import TuneMode, Tuner, find_cache_path
 from colonnade.errors import ModelError
 from colonnade.ir import Graph
+from colonnade.passes.fold_tables import fold_tables
 from colonnade.passes.pipeline import PASSES
 from colonnade.passes.runner import Pass, run_passes
 from colonnade.passes.specialise import specialise
@@ -197,7 +198,7 @@ def optimise(
         dump_dir=knobs.dump_passes(),
     )
     records = [PassRecord(r.name, r.num_changes, r.ms, r.reasons) for r in report.records]
-    return report.graph, records
+    return fold_tables(report.graph, evaluate), records
 
 
 def refuse_fallback(program: Program) -> None:

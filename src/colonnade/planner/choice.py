@@ -55,6 +55,11 @@ def byte_groups(features: int) -> int:
     return -(-features // BYTE_GROUP)
 
 
+def panel_features(features: int, dtype: DType) -> int:
+    """Features that a panel has room for: bytes come in groups."""
+    return byte_groups(features) * BYTE_GROUP if dtype in BYTES else features
+
+
 @dataclass(frozen=True, slots=True)
 class In:
     """Operand: a value read in a layout (a conversion is inserted where it differs)."""

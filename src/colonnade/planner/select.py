@@ -14,7 +14,6 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.planner.choice import (
-    BYTE_GROUP,
     BYTES,
     ROWS,
     Absent,
@@ -28,6 +27,7 @@ from colonnade.planner.choice import (
     Temp,
     Trial,
     WeightFacts,
+    panel_features,
 )
 from colonnade.planner.lower import LOWERINGS
 from colonnade.planner.plan import Param
@@ -324,11 +324,6 @@ def panel_columns(shape: Sequence[int], feature_axis: int, panel: int) -> int:
     """Columns of a tensor in panels, the last panel whole."""
     columns = math.prod(shape) // max(shape[feature_axis], 1)
     return -(-columns // panel) * panel
-
-
-def panel_features(features: int, dtype: DType) -> int:
-    """Features that a panel has room for: bytes come in groups of four."""
-    return -(-features // BYTE_GROUP) * BYTE_GROUP if dtype in BYTES else features
 
 
 def conversion(

@@ -55,7 +55,7 @@ def test_products_and_sums_run_in_8_bits() -> None:
     engine = colonnade.compile(image_model(False), fallback="forbid")
     engine.run(quantized_models.image_feeds(1))
     kernels = [node.kernel for node in engine.explain().nodes]
-    assert {"qconv", "qdepthwise", "qmatmul_columns", "bytes_sum"} <= set(kernels)
+    assert {"qconv", "qdepthwise", "qmatmul_columns", "bytes_binary"} <= set(kernels)
     assert not {"conv", "depthwise", "matmul_columns"} & set(kernels)
 
 

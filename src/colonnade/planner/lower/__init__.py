@@ -23,6 +23,8 @@ _FAMILIES = (
     "integer",
     "quantized",
     "pair_product",
+    "bytes",
+    "borders",
     "quantize",
 )
 

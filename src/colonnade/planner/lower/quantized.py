@@ -13,11 +13,10 @@ from typing import cast
 
 import numpy as np
 
-from colonnade.ir import BYTE_DEPTH_MAX, DType, Node, Program
+from colonnade.ir import BYTE_DEPTH_MAX, Node, Program
 from colonnade.planner.choice import (
     BYTE_GROUP,
     BYTES,
-    SIGNED_SHIFT,
     Absent,
     Choice,
     Const,
@@ -28,7 +27,6 @@ from colonnade.planner.choice import (
     Made,
     Operand,
     Out,
-    Striped,
     Temp,
     Trial,
     View,
@@ -45,6 +43,7 @@ from colonnade.planner.lower.constants import float_operand
 from colonnade.planner.lower.conv import conv_shape, is_pointwise
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.product import NO_CLAMP, ProductKernel, panel_lanes
+from colonnade.planner.lower.scales import RUN_ZERO, has_run_zero, zero_operand
 
 FIXED_INPUTS = 9
 """x, w, x_scale, x_zero, w_scale, w_zero, bias, y_scale, y_zero; the epilogue's come behind."""
@@ -101,8 +100,8 @@ def _read(node: Node, view: View, layout: Layout) -> _Operands | str:
     if bias and view.constant(bias) is None:
         return "bias is not constant"
     for value, zero in ((x, x_zero), (node.outputs[0], y_zero)):
-        if zero and view.dtype(value) is DType.INT8 and view.constant(zero) is None:
-            return "a zero point of int8 that the run makes"
+        if has_run_zero(value, zero, view):
+            return RUN_ZERO
     rows = weights.reshape(weights.shape[0], -1)
     if rows.shape[1] > BYTE_DEPTH_MAX:
         return f"sums of {rows.shape[1]} terms"
@@ -187,99 +186,7 @@ def _row_scales(w_scale: str, rows: int, view: View) -> Const:
     )
 
 
-def zero_operand(value: str, view: View) -> Operand:
-    """A zero point as columns hold it: of int8, 128 more."""
-    if not value:
-        return Absent()
-    array = view.constant(value)
-    if array is None:
-        return In(value)
-    shift = SIGNED_SHIFT if array.dtype == np.int8 else 0
-    zero = array
-    return Const(
-        (value, "zero"), lambda: (zero.reshape(-1).astype(np.int16) + shift).astype(np.uint8)
-    )
-
-
-def lower_qadd(node: Node, view: View) -> Choice | str:
-    """QAdd, in the columns of either operand."""
-    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.inputs
-    shape = view.shape(node.outputs[0])
-    if not shape or 0 in shape:
-        return "no axes or no elements"
-    for value, zero in ((a, a_zero), (b, b_zero), (node.outputs[0], y_zero)):
-        if view.dtype(value) is DType.INT8 and view.constant(zero) is None:
-            return "a zero point of int8 that the run makes"
-    layouts = [view.layout(value) for value in (a, b) if view.layout(value).is_columns]
-    layout = layouts[0] if layouts else Layout(1 if len(shape) > 2 else len(shape) - 1)
-    assert layout.feature_axis is not None
-    features = shape[layout.feature_axis]
-    columns = math.prod(shape) // features
-    ends = tuple(float(cast(float, node.attrs[name])) for name in ("lo", "hi"))
-    operands: tuple[Operand, ...] = (
-        In(a, layout), float_operand(a_scale, view), zero_operand(a_zero, view),
-        In(b, layout), float_operand(b_scale, view), zero_operand(b_zero, view),
-        float_operand(y_scale, view), zero_operand(y_zero, view), Out(node.outputs[0], layout),
-    )  # fmt: skip
-    params = (features, columns, *ends)
-    return Choice(
-        "bytes_sum", operands, params, "two tensors of 8 bits", owns_columns=True,
-        panels=-(-columns // view.panel), flops=math.prod(shape), striped=Striped(params),
-    )  # fmt: skip
-
-
-def lower_quantize_columns(node: Node, view: View) -> Choice | str:
-    """QuantizeLinear of what is in columns, with one scale."""
-    x, y = node.inputs[0], node.outputs[0]
-    reason = _refuse_columns(node, view, x, y)
-    return reason or _border(node, view, "quantize_columns", view.layout(x))
-
-
-def lower_dequantize_columns(node: Node, view: View) -> Choice | str:
-    """DequantizeLinear of what is in columns, with one scale."""
-    x, y = node.inputs[0], node.outputs[0]
-    reason = _refuse_columns(node, view, y, x)
-    return reason or _border(node, view, "dequantize_columns", view.layout(x))
-
-
-def _refuse_columns(node: Node, view: View, real: str, integers: str) -> str:
-    if not view.layout(node.inputs[0]).is_columns:
-        return "not in columns"
-    if view.dtype(real) is not DType.FLOAT32 or view.dtype(integers) not in BYTES:
-        return f"{view.dtype(integers).value} in columns"
-    if math.prod(view.shape(node.inputs[1])) != 1:
-        return "a scale for each feature"
-    zero = node.inputs[2] if len(node.inputs) > 2 else ""
-    if view.dtype(integers) is DType.INT8 and zero and view.constant(zero) is None:
-        return "a zero point of int8 that the run makes"
-    return ""
-
-
-def _border(node: Node, view: View, kernel: str, layout: Layout) -> Choice:
-    x, y = node.inputs[0], node.outputs[0]
-    shape, axis = view.shape(x), layout.feature_axis
-    assert axis is not None
-    columns = math.prod(shape) // shape[axis]
-    zero = node.inputs[2] if len(node.inputs) > 2 else ""
-    integers = y if kernel == "quantize_columns" else x
-    zero_point: Operand = zero_operand(zero, view) if zero else _default_zero(view.dtype(integers))
-    params = (shape[axis], columns)
-    return Choice(
-        kernel, (In(x, layout), float_operand(node.inputs[1], view), zero_point, Out(y, layout)),
-        params, "per tensor", owns_columns=True, panels=-(-columns // view.panel),
-        striped=Striped(params),
-    )  # fmt: skip
-
-
-def _default_zero(dtype: DType) -> Const:
-    zero = SIGNED_SHIFT if dtype is DType.INT8 else 0
-    return Const(("zero point", zero), lambda: np.array([zero], np.uint8))
-
-
 LOWERINGS: dict[tuple[str, str], Lowering] = {
     ("colonnade", "QLinear"): lower_qlinear,
     ("colonnade", "QConv"): lower_qconv,
-    ("colonnade", "QAdd"): lower_qadd,
-    ("", "QuantizeLinear"): lower_quantize_columns,
-    ("", "DequantizeLinear"): lower_dequantize_columns,
 }
