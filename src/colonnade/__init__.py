@@ -14,6 +14,7 @@ from colonnade.errors import (
     RunError,
 )
 from colonnade.planner.explain import Explanation
+from colonnade.quantization.quantize import Quantized, quantize
 
 __version__ = "0.1.0"
 
@@ -27,9 +28,11 @@ __all__ = [
     "ModelError",
     "OverloadedError",
     "PlanError",
+    "Quantized",
     "RunError",
     "Runtime",
     "TensorInfo",
     "compile",
     "load",
+    "quantize",
 ]
