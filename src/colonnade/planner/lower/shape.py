@@ -15,6 +15,8 @@ import numpy as np
 
 from colonnade.ir import DType, Node
 from colonnade.planner.choice import (
+    BYTE_GROUP,
+    BYTES,
     ROWS,
     Absent,
     Alias,
@@ -208,8 +210,9 @@ def lower_concat(node: Node, view: View) -> Choice | Alias | str:
     axis = axis_of(node, 1, len(shape))
     layout = Layout(axis)
     in_columns = sum(math.prod(view.shape(v)) for v in inputs if view.layout(v) == layout)
-    if 2 * in_columns >= math.prod(shape):
-        params = _panel_parts(view, [view.shape(v) for v in inputs], axis)
+    shapes = [view.shape(v) for v in inputs]
+    if 2 * in_columns >= math.prod(shape) and _fills_groups(view, output, shapes, axis):
+        params = _panel_parts(view, output, shapes, axis)
         operands: tuple[Operand, ...] = (*(In(v, layout) for v in inputs), Out(output, layout))
         return Choice(
             "concat", operands, params, "features on panels",
@@ -222,11 +225,19 @@ def lower_concat(node: Node, view: View) -> Choice | Alias | str:
 
 
 def _panel_parts(
-    view: View, shapes: Sequence[tuple[int, ...]], axis: int
+    view: View, whole: str, shapes: Sequence[tuple[int, ...]], axis: int
 ) -> tuple[int, tuple[int, ...]]:
-    """Panels, and the bytes of each part in one panel."""
-    parts = tuple(shape[axis] * view.panel * 4 for shape in shapes)
+    """Panels, and the bytes of each part in one panel: rows of 32-bit lanes."""
+    group = BYTE_GROUP if view.dtype(whole) in BYTES else 1
+    parts = tuple(-(-shape[axis] // group) * view.panel * 4 for shape in shapes)
     return count_panels(shapes[0], axis, view.panel), parts
+
+
+def _fills_groups(view: View, whole: str, shapes: Sequence[tuple[int, ...]], axis: int) -> bool:
+    """False for parts of bytes that end inside of a group of features, before the last part."""
+    if view.dtype(whole) not in BYTES:
+        return True
+    return all(shape[axis] % BYTE_GROUP == 0 for shape in shapes[:-1])
 
 
 def lower_split(node: Node, view: View) -> Choice | Alias | str:
@@ -244,10 +255,10 @@ def lower_split(node: Node, view: View) -> Choice | Alias | str:
     if sum(s[axis] for s in shapes) != shape[axis]:
         return "the parts do not add up to the whole"
     layout = Layout(axis)
-    if view.layout(value) == layout:
+    if view.layout(value) == layout and _fills_groups(view, value, shapes, axis):
         operands: tuple[Operand, ...] = (In(value, layout), *(Out(o, layout) for o in node.outputs))
         return Choice(
-            "split", operands, _panel_parts(view, shapes, axis), "features on panels",
+            "split", operands, _panel_parts(view, value, shapes, axis), "features on panels",
             owns_columns=True, panels=count_panels(shape, axis, view.panel),
         )  # fmt: skip
     itemsize = view.dtype(value).itemsize
