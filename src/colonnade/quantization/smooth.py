@@ -3,6 +3,8 @@
 A product x W is (x / s) (s W) for any s of the input features. With s between the range of a
 feature and that of its weights, both quantize well. 1 / s goes into the normalisation that makes x
 where only products read it, and is a Mul in front of the products elsewhere. Zeros of W stay zero.
+Weights may have outliers of their own, which would move the other way: a value is left alone where
+the noise of the products, estimated from the steps of both operands, would not shrink.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from colonnade.quantization.calibrate import compile_with_outputs, run_samples
 from colonnade.quantization.data.source import Source
 from colonnade.quantization.place import Placement
 from colonnade.quantization.policy import opset_of
+from colonnade.quantization.ranges import LEVELS
+from colonnade.quantization.weights import WEIGHT_MAX
 
 FACTOR_MAX = 1e5
 """Of s, and of 1 / s: keeps weights of features that hardly ever move in float32's range."""
@@ -41,9 +45,13 @@ def smooth(
     groups = list(_find_groups(graph, placement))
     if not groups:
         return graph
-    peaks = _find_peaks(graph, [group.value for group in groups], source, threads)
+    features = _observe(graph, [group.value for group in groups], source, threads)
     for group in groups:
-        graph = _apply(graph, group, _factors(graph, group, peaks[group.value], alpha))
+        weights = [_by_input_feature(graph, node) for node in group.products]
+        found = features[group.value]
+        factors = _factors(weights, found, alpha)
+        if _noise(weights, found, factors) < _noise(weights, found, np.ones_like(factors)):
+            graph = _apply(graph, group, factors)
     return remove_dead_nodes(graph)
 
 
@@ -86,27 +94,60 @@ def _features_constant(graph: Graph, node: Node) -> int | None:
     return places[0] if array.ndim and array.size == array.shape[-1] > 1 else None
 
 
-def _find_peaks(
+@dataclass
+class _Features:
+    """What was seen of each feature of a value."""
+
+    low: np.ndarray
+    high: np.ndarray
+    square: np.ndarray
+    """Sum of squares."""
+    count: int = 0
+
+    def add(self, array: np.ndarray) -> None:
+        rows = array.reshape(-1, array.shape[-1])
+        self.low = np.minimum(self.low, rows.min(axis=0, initial=0.0))
+        self.high = np.maximum(self.high, rows.max(axis=0, initial=0.0))
+        self.square = self.square + np.sum(rows.astype(np.float64) ** 2, axis=0)
+        self.count += rows.shape[0]
+
+
+def _observe(
     graph: Graph, values: Sequence[str], source: Source, threads: int | None
-) -> dict[str, np.ndarray]:
-    """The largest magnitude of each feature."""
-    peaks: dict[str, np.ndarray] = {}
+) -> dict[str, _Features]:
+    """Ranges and squares of each feature."""
+    features: dict[str, _Features] = {}
     with compile_with_outputs(graph, values, threads) as engine:
         for _, arrays in run_samples(engine, values, source):
             for value, array in arrays.items():
-                found = np.abs(array.reshape(-1, array.shape[-1])).max(axis=0, initial=0.0)
-                peaks[value] = np.maximum(peaks.get(value, 0.0), found)
-    return peaks
+                zeros = np.zeros(array.shape[-1])
+                features.setdefault(value, _Features(zeros, zeros, zeros)).add(array)
+    return features
 
 
-def _factors(graph: Graph, group: _Group, peaks: np.ndarray, alpha: float) -> np.ndarray:
+def _factors(weights: Sequence[np.ndarray], found: _Features, alpha: float) -> np.ndarray:
     """s by input feature, float32; 1 for a feature that is always 0 or that no weight reads."""
-    rows = [np.abs(_by_input_feature(graph, node)).max(axis=1) for node in group.products]
-    weights = np.maximum.reduce(rows).astype(np.float64)
-    used = (peaks > 0) & (weights > 0) & np.isfinite(peaks)
-    factors = np.ones_like(weights)
-    factors[used] = peaks[used].astype(np.float64) ** alpha / weights[used] ** (1 - alpha)
+    peaks = np.maximum(-found.low, found.high).astype(np.float64)
+    rows = np.maximum.reduce([np.abs(w).max(axis=1) for w in weights]).astype(np.float64)
+    used = (peaks > 0) & (rows > 0) & np.isfinite(peaks)
+    factors = np.ones_like(rows)
+    factors[used] = peaks[used] ** alpha / rows[used] ** (1 - alpha)
     return np.asarray(np.clip(factors, 1 / FACTOR_MAX, FACTOR_MAX), np.float32)
+
+
+def _noise(weights: Sequence[np.ndarray], found: _Features, factors: np.ndarray) -> float:
+    """Squared error of all products for one row of x, when each operand errs by a step at most.
+
+    x / s has one step, s W one for each output; an operand's error is multiplied by the other one.
+    """
+    x_step = ((found.high / factors).max() - (found.low / factors).min()) / LEVELS
+    x_square = float(np.sum(found.square / factors.astype(np.float64) ** 2)) / max(found.count, 1)
+    total = 0.0
+    for array in weights:
+        scaled = array.astype(np.float64) * factors[:, None]
+        w_steps = np.abs(scaled).max(axis=0) / WEIGHT_MAX
+        total += float(x_step**2 * np.sum(scaled**2) + x_square * np.sum(w_steps**2))
+    return total
 
 
 def _is_transposed(node: Node) -> bool:

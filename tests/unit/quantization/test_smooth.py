@@ -61,13 +61,6 @@ def test_answers_stay(name: str, alpha: float) -> None:
     largest = float(np.abs(wanted).max())
     bound = tolerance(64, max(largest, 1.0), 60.0)
     np.testing.assert_allclose(found, wanted, rtol=0, atol=bound)
-    assert (
-        any(
-            not np.array_equal(graph.constants[k], made.constants[k])
-            for k in graph.constants.keys() & made.constants.keys()
-        )
-        or graph.constants.keys() != made.constants.keys()
-    )
 
 
 @pytest.mark.parametrize(
@@ -83,15 +76,14 @@ def test_factors_are_folded_where_only_products_read(name: str, num_muls: int) -
 @pytest.mark.parametrize("name", CASES)
 def test_zeros_of_weights_stay(name: str) -> None:
     graph, made = smoothed(name)
-    for left, right in zip(
-        graph.nodes, [n for n in made.nodes if n.op != "Mul" or n in graph.nodes], strict=False
-    ):
-        if left.op in ("MatMul", "Gemm"):
-            twin = made.producer[left.outputs[0]]
-            np.testing.assert_array_equal(
-                made.constants[twin.inputs[1]] == 0, graph.constants[left.inputs[1]] == 0
-            )
-    assert right is not None
+    changed = 0
+    for node in graph.nodes:
+        if node.op in ("MatMul", "Gemm"):
+            twin = made.producer[node.outputs[0]]
+            before, after = graph.constants[node.inputs[1]], made.constants[twin.inputs[1]]
+            changed += not np.array_equal(after, before)
+            np.testing.assert_array_equal(after == 0, before == 0)
+    assert changed
 
 
 def test_outliers_hurt_less() -> None:
