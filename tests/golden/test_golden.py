@@ -27,6 +27,7 @@ from golden import (
     quantized_operators,
     quantized_products,
     recurrent,
+    widened,
 )
 from golden.builder import Case, build_graph, build_model, make_feeds
 from tolerance import tolerance
@@ -44,6 +45,7 @@ CASES: tuple[Case, ...] = (
     *quantized_operators.CASES,
     *quantized_products.CASES,
     *recurrent.CASES,
+    *widened.CASES,
 )
 ROUNDINGS = 64
 """The longest sum of the cases; a fused form rounds it in another order."""

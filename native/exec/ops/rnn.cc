@@ -5,6 +5,7 @@
 
 #include "exec/op.h"
 #include "exec/ops/check.h"
+#include "kernels/rnn/sparse.h"
 
 namespace colonnade::exec {
 namespace {
@@ -13,13 +14,14 @@ using kernels::RecurrentKind;
 using kernels::RecurrentParams;
 
 // ---- recurrent: kind, steps, batch, hidden, directions, is_reverse of the first, is_batch_first,
-// couples_gates, clip, items_per_unit.
+// couples_gates, clip, items_per_unit, is_sparse.
 // operands: gates, r, hidden_bias, peepholes, lengths, h0, c0, work, y, y_h, y_c; gates, r and work
 // must be there. Batch first: gates [batch][steps][..], y [batch][steps][directions][hidden],
 // states [batch][directions][hidden]; else steps come before batch and y is
 // [steps][directions][batch].
 //
-// r is a constant of recurrent_packed_floats, or row-major and packed into the work at each run.
+// r is a constant of recurrent_packed_floats, or of pack_sparse_recurrent (is_sparse), or row-major
+// and packed into the work at each run.
 // items_per_unit 0: a unit is a tile of hidden units, and every phase is a wave. Else a unit is so
 // many batch items through all phases, alone.
 
@@ -33,6 +35,7 @@ struct Recurrent {
   RecurrentParams params;
   int64_t items_per_unit;
   bool is_packed;  // Else the first wave packs.
+  bool is_sparse;
   int64_t tiles;
   int64_t phases;
 };
@@ -61,6 +64,7 @@ std::string read_options(PrepareContext& context, Recurrent& r) {
   r.params.clip = context.params.real32();
   if (!(r.params.clip >= 0.0f)) return "clip is negative or NaN";
   r.items_per_unit = context.params.integer();
+  r.is_sparse = context.params.integer() != 0;
   const bool is_fit = r.items_per_unit >= 0 && r.items_per_unit <= kSizeMax;
   return is_fit ? "" : "items_per_unit is out of range";
 }
@@ -84,9 +88,24 @@ bool is_product_small(const RecurrentParams& p) {
          checked_product({4, p.directions, p.batch, p.hidden}) >= 0;
 }
 
+std::string check_sparse_weights(const PrepareContext& context, Recurrent& r) {
+  const RecurrentParams& p = r.params;
+  const OperandInfo& weights = context.operands[kR];
+  if (weights.data == nullptr) return "sparse r is not a constant";
+  r.is_packed = true;
+  if (!holds_floats(context.operands[kWork], kernels::recurrent_work_floats(p))) {
+    return "work is too small";
+  }
+  const char* error =
+      kernels::verify_sparse_recurrent({weights.data, static_cast<size_t>(weights.bytes)},
+                                       {p.kind, p.directions, p.hidden, r.row->lanes});
+  return error == nullptr ? "" : error;
+}
+
 std::string check_weights(const PrepareContext& context, Recurrent& r) {
   const RecurrentParams& p = r.params;
   if (!is_product_small(p)) return "sizes out of range";
+  if (r.is_sparse) return check_sparse_weights(context, r);
   const OperandInfo& weights = context.operands[kR];
   const int64_t packed =
       kernels::recurrent_packed_floats(p.kind, p.directions, p.hidden, r.row->lanes);
@@ -161,6 +180,10 @@ RecurrentParams bind(const Recurrent& r, const RunContext& context) {
   p.y_h = as_mutable<float>(context, kYh);
   p.y_c = as_mutable<float>(context, kYc);
   p.work = as_mutable<float>(context, kWork);
+  if (r.is_sparse) {
+    p.sparse_r = context.operands[kR];
+    return p;
+  }
   p.r = r.is_packed ? as<float>(context, kR) : p.work + kernels::recurrent_work_floats(p);
   return p;
 }

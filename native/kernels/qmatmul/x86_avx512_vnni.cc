@@ -21,12 +21,13 @@ inline IntVec dot(DotX x, DotW w, IntVec acc) {
   return acc;
 }
 
+#include "kernels/qmatmul/depthwise_fours.inc"
+#include "kernels/qmatmul/depthwise_x86.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
 #include "kernels/conv/plan_shift_avx512.inc"
-#include "kernels/qmatmul/depthwise_x86.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 
