@@ -13,7 +13,7 @@ from colonnade.quantization.calibrate import compile_graph
 from colonnade.quantization.data.source import Source
 from colonnade.quantization.deviation import Deviation, compare_graphs
 from colonnade.quantization.place import Placement
-from colonnade.quantization.policy import find_rule
+from colonnade.quantization.policy import find_rule, passes_range
 from colonnade.quantization.report import LayerRecord, OutputRecord, Report, Speed
 from colonnade.quantization.search import Found
 
@@ -94,7 +94,24 @@ def _find_kernels(graph: Graph, source: Source, threads: int | None) -> dict[str
     """The kernel of each node, by name, for the shapes of the first sample."""
     with compile_graph(graph, threads) as engine:
         plan = engine.explain(shapes_of(next(iter(source())).arrays))
-    return {node.name: node.kernel for node in plan.nodes}
+    kernels = {node.name: node.kernel for node in plan.nodes}
+    for node in graph.nodes:  # a sum of integers goes by the name of its QuantizeLinear
+        border = _border_behind(graph, node) if node.op == "Add" else None
+        if border is not None and border.name in kernels:
+            kernels.setdefault(node.name, kernels[border.name])
+    return kernels
+
+
+def _border_behind(graph: Graph, node: Node) -> Node | None:
+    """The QuantizeLinear behind a sum and its activation."""
+    value = node.outputs[0]
+    while (reader := graph.sole_consumer(value)) is not None:
+        if reader.op == "QuantizeLinear":
+            return reader
+        if not passes_range(graph, reader):
+            return None
+        value = reader.outputs[0]
+    return None
 
 
 def _nbytes(graph: Graph) -> int:

@@ -95,6 +95,11 @@ def test_zeros_of_weights_stay_zero(name: str) -> None:
     assert checked
 
 
+def test_the_report_names_kernels() -> None:
+    kernels = {layer.op: layer.kernel for layer in quantized("residual").report.layers}
+    assert kernels == {"Conv": "qmatmul_columns", "Add": "bytes_sum", "Gemm": "qmatmul_columns"}
+
+
 def test_layers_in_float32_say_why() -> None:
     report = quantized("others").report
     reasons = {layer.op: layer.why for layer in report.layers if layer.precision == "float32"}
