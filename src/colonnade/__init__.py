@@ -15,6 +15,7 @@ from colonnade.errors import (
     RunError,
 )
 from colonnade.planner.explain import Explanation
+from colonnade.quantization.quantize import Quantized, quantize
 
 __version__ = "0.1.0"
 
@@ -28,10 +29,12 @@ __all__ = [
     "ModelError",
     "OverloadedError",
     "PlanError",
+    "Quantized",
     "RunError",
     "Runtime",
     "Session",
     "TensorInfo",
     "compile",
     "load",
+    "quantize",
 ]
