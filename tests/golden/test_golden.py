@@ -26,6 +26,7 @@ from golden import (
     quantized_moves,
     quantized_operators,
     quantized_products,
+    quantized_recurrent,
     recurrent,
 )
 from golden.builder import Case, build_graph, build_model, make_feeds
@@ -43,6 +44,7 @@ CASES: tuple[Case, ...] = (
     *quantized_moves.CASES,
     *quantized_operators.CASES,
     *quantized_products.CASES,
+    *quantized_recurrent.CASES,
     *recurrent.CASES,
 )
 ROUNDINGS = 64

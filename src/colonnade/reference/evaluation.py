@@ -23,6 +23,7 @@ from colonnade.reference import (
     pool,
     quantize,
     quantized_products,
+    quantized_recurrent,
     reduce,
     resize,
     rnn,
@@ -37,7 +38,8 @@ from colonnade.reference.operation import Operation
 
 _FAMILIES = (
     attention, cast, conv, elementwise, fused, generate, index, logic, loss, matmul, norm, pool,
-    quantize, quantized_products, reduce, resize, rnn, shape, signal, text, training,
+    quantize, quantized_products, quantized_recurrent, reduce, resize, rnn, shape, signal, text,
+    training,
 )  # fmt: skip
 
 OPS: dict[tuple[str, str], Operation] = {

@@ -22,6 +22,7 @@ _FAMILIES = (
     "index",
     "integer",
     "quantized",
+    "quantized_recurrent",
     "quantize",
 )
 

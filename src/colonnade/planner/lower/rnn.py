@@ -27,7 +27,7 @@ from colonnade.planner.split import choose_recurrent_items
 _RNN = {"tanh": 0, "relu": 1}
 _LSTM, _GRU, _GRU_RESET_BEHIND = 2, 3, 4
 _NUM_INPUTS, _NUM_OUTPUTS = 7, 3
-_STATES_KEPT = 4
+STATES_KEPT = 4
 """Hidden states of work for each direction and batch item: see recurrent_work_floats."""
 
 
@@ -52,14 +52,14 @@ def lower_recurrent(node: Node, view: View) -> Choice | str:
     directions, hidden, columns = view.shape(r)
     is_batch_first = integer(node, "layout", 0)
     steps, batch = (shape[1], shape[0]) if is_batch_first else shape[:2]
-    sizes = _Sizes(_kind(node), steps, batch, hidden, directions, columns)
+    sizes = _Sizes(kind_of(node), steps, batch, hidden, directions, columns)
     lanes, name = _core.choose_recurrent(view.isa)
     array = view.constant(r)
     packed_floats = _core.recurrent_packed_floats(sizes.kind, directions, hidden, lanes)
     items = 0
     if array is not None:
         items = choose_recurrent_items(directions, batch, hidden, columns, view.threads)
-    work = _STATES_KEPT * directions * batch * hidden + (0 if array is not None else packed_floats)
+    work = STATES_KEPT * directions * batch * hidden + (0 if array is not None else packed_floats)
     inputs = (*node.inputs, *("",) * (_NUM_INPUTS - len(node.inputs)))
     outputs = (*node.outputs, *("",) * (_NUM_OUTPUTS - len(node.outputs)))
     operands: tuple[Operand, ...] = (
@@ -88,7 +88,8 @@ def _packed(value: str, array: np.ndarray, sizes: _Sizes, lanes: int) -> Const:
     return Const((value, "recurrent", sizes.kind, lanes), pack)
 
 
-def _kind(node: Node) -> int:
+def kind_of(node: Node) -> int:
+    """The code of the layer's RecurrentKind."""
     kind = text(node, "kind", "")
     if kind == "RNN":
         return _RNN[text(node, "activation", "tanh")]
