@@ -109,9 +109,13 @@ def pack_rows(
 ) -> NDArray[numpy.float32]: ...
 def choose_byte_matmul(isa: str) -> tuple[int, str, int]: ...
 def pack_byte_matmul(
-    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)], m: int, k: int
+    row: int,
+    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
+    m: int,
+    k: int,
 ) -> NDArray[numpy.uint8]: ...
 def pack_byte_conv(
+    row: int,
     w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
     shape: Sequence[int],
     is_depthwise: bool,

@@ -111,6 +111,14 @@ def extreme(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np
     return np.where(rng.random(shape) < 0.3, ends, values).astype(dtype)
 
 
+def row_of(isa: str) -> int:
+    return int(_core.choose_byte_matmul(isa)[0])
+
+
+def pack(isa: str, w: np.ndarray) -> np.ndarray:
+    return _core.pack_byte_matmul(row_of(isa), w, *w.shape)
+
+
 def run_product(
     kernel: str,
     isa: str,
@@ -124,7 +132,6 @@ def run_product(
     ends: tuple[object, ...] = (-math.inf, math.inf, *NO_EPILOGUE),
     extras: tuple[np.ndarray, ...] = (),
     threads: int = 1,
-    constants: tuple[int, ...] = (),
 ) -> np.ndarray:
     """The output as a features x columns matrix."""
     m, columns = out
@@ -147,7 +154,7 @@ def run_product(
         isa,
         order=order,
         threads=threads,
-        constants=constants,
+        constants=(WEIGHTS,),
     )
     assert status[0] == 0
     if s.y_scale is None:
@@ -173,7 +180,7 @@ def test_products(isa: str, m: int, k: int, zero: int, is_bytes: bool) -> None:
         sums = w.astype(np.int64) @ (x.astype(np.int64) - zero)
         blocks = min(2, -(-m // 4))
         got = run_product(
-            "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k),
+            "qmatmul_columns", isa, x, pack(isa, w),
             w.sum(axis=1, dtype=np.int32), s, (m, k, columns, blocks), (m, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(sums)
@@ -188,7 +195,7 @@ def test_product_of_the_greatest_depth(isa: str, is_bytes: bool) -> None:
     x = np.full((k, 3), 255, np.uint8)
     s = make_scales(np.random.default_rng(0), m, 0, bias=False, to_bytes=is_bytes)
     got = run_product(
-        "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k), w.sum(axis=1, dtype=np.int32),
+        "qmatmul_columns", isa, x, pack(isa, w), w.sum(axis=1, dtype=np.int32),
         s, (m, k, 3, 1), (m, 3),
     )  # fmt: skip
     expected = s.finish(w.astype(np.int64) @ x.astype(np.int64))
@@ -208,7 +215,7 @@ def test_epilogues(isa: str, m: int, is_bytes: bool) -> None:
         2, (Instruction("add", (0, 1)), Instruction("mul", (2, 2)), Instruction("relu", (3,)))
     )
     got = run_product(
-        "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k), w.sum(axis=1, dtype=np.int32),
+        "qmatmul_columns", isa, x, pack(isa, w), w.sum(axis=1, dtype=np.int32),
         s, (m, k, columns, 1), (m, columns),
         ends=(-1.5, 1.5, (0,), encode_program(program)),
         extras=(to_panels(residual, lanes_of(isa)),),
@@ -275,7 +282,7 @@ def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> Non
     x = extreme(rng, (case.batch, case.channels, *case.size), np.uint8)
     columns = case.batch * math.prod(case.out_size)
     shape = case.shape()
-    packed = _core.pack_byte_conv(w, list(shape), kernel == "qdepthwise")
+    packed = _core.pack_byte_conv(row_of(isa), w, list(shape), kernel == "qdepthwise")
     for zero, blocks in ((0, 1), (77, min(2, -(-case.outs // 4))), (255, 1)):
         s = make_scales(rng, case.outs, zero, bias=True, to_bytes=is_bytes)
         got = run_product(
@@ -315,7 +322,6 @@ def test_sparse_products(
         got = run_product(
             "qsparse_columns", isa, x, packed, w.sum(axis=1, dtype=np.int32), s,
             (m, k, columns, k_block, min(2, -(-m // 64))), (m, columns), threads=2,
-            constants=(WEIGHTS,),
         )  # fmt: skip
         expected = s.finish(sums)
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
@@ -339,7 +345,7 @@ def test_sparse_convolutions(isa: str, number: int, is_bytes: bool) -> None:
         got = run_product(
             "qsparse_conv", isa, columns_of(x), packed,
             w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, k_block, 1),
-            (case.outs, columns), threads=2, constants=(WEIGHTS,),
+            (case.outs, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(conv_sums(case, x, w, 200))
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)

@@ -37,6 +37,7 @@ class Layer:
     has_lengths: bool = False
     has_states: bool = True
     is_measured: bool = False
+    lowest: int = -127
     outputs: str = "yhc"
     h_zero: int = 128
 
@@ -61,12 +62,14 @@ EXACT = [
     Layer("rnn_relu", 5, 17, direction="bidirectional", has_lengths=True, is_measured=True),
     Layer("rnn_relu", 3, 20, is_batch_first=True, h_zero=0, outputs="h"),
     Layer("rnn_relu", 3, 20, has_states=False, h_zero=255),
+    *(Layer("rnn_relu", *size, lowest=-128) for size in SIZES),
 ]
 LAYERS = [
     *(Layer(kind, *size) for kind in KINDS for size in ((1, 16), (3, 33), (13, 65))),
     *(Layer(kind, 5, 18, direction="bidirectional", has_lengths=True) for kind in KINDS),
     *(Layer(kind, 5, 18, has_lengths=True, is_measured=True, is_batch_first=True)
       for kind in KINDS),
+    *(Layer(kind, 5, 33, lowest=-128) for kind in KINDS),
     *(Layer(kind, 2, 21, has_states=False, outputs="h") for kind in KINDS),
 ]  # fmt: skip
 SPLITS = {"tiles": (0, 1), "pairs": (0, 2), "items": (2, 1)}
@@ -81,8 +84,8 @@ def make_operands(layer: Layer) -> Operands:
     def normal(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32)
 
-    r = rng.integers(-128, 128, (d, n, rows)).astype(np.int8)
-    r.reshape(-1)[::8] = rng.choice([-128, 127], r.reshape(-1)[::8].shape)
+    r = rng.integers(layer.lowest, 128, (d, n, rows)).astype(np.int8)
+    r.reshape(-1)[::8] = rng.choice([layer.lowest, 127], r.reshape(-1)[::8].shape)
     lengths = rng.integers(0, layer.steps + 1, layer.batch).astype(np.int32)
     state = layer.swap(2 * normal(d, layer.batch, n)) if layer.has_states else None
     is_lstm = layer.kind == "lstm"
@@ -132,7 +135,7 @@ def run_layer(
     work = np.full(4 * d * layer.batch * n, np.nan, np.float32)
     params = (
         kind, layer.steps, layer.batch, n, d, int(layer.direction == "reverse"),
-        int(layer.is_batch_first), 0, math.inf, *SPLITS[split],
+        int(layer.is_batch_first), 0, math.inf, *SPLITS[split], int((r == -128).any()),
     )  # fmt: skip
     order = (0, 1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 7, 8, 9, 10)
     code, *_ = run_call(
@@ -200,7 +203,9 @@ def test_integers_are_exact(layer: Layer, isa: str) -> None:
 
 
 @each_isa
-@pytest.mark.parametrize("extreme", [(0, -128), (255, 127), (255, -128), (0, 127)], ids=str)
+@pytest.mark.parametrize(
+    "extreme", [(0, -128), (255, 127), (255, -128), (0, 127), (0, -127), (255, -127)], ids=str
+)
 def test_largest_sums(extreme: tuple[int, int], isa: str) -> None:
     byte, weight = extreme
     layer = Layer("rnn_relu", 2, 1030, steps=1, h_zero=255 - byte)

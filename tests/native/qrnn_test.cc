@@ -111,6 +111,7 @@ std::vector<float> run(const kernels::ByteRecurrentRow& row, const Layer& layer,
   ByteRecurrentParams q = {};
   q.layer = p;
   q.r = as_bytes(weights.packed);
+  q.has_lowest = layer.has_outputs;
   q.r_scale = weights.scale.data();
   q.r_sum = reinterpret_cast<const int32_t*>(weights.sum.data());
   const float h_scale = 1.0f / 127.0f;

@@ -139,9 +139,10 @@ void check_conv(const kernels::ConvRow& row, const ConvShape& s) {
 void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_depthwise) {
   const int64_t lanes = row.panel_lanes;
   const auto m = static_cast<size_t>(s.out_channels);
-  const auto packed = static_cast<size_t>(is_depthwise ? kernels::packed_byte_depthwise_weights(s)
-                                                       : kernels::packed_byte_conv_weights(s));
-  const std::vector<int8_t> w(packed, 3);
+  const std::vector<int8_t> taps(static_cast<size_t>(kernels::packed_byte_depthwise_weights(s)), 3);
+  const int64_t depth = s.channels / s.group * s.kernel_h * s.kernel_w;
+  const std::vector<int8_t> w(m * static_cast<size_t>(depth), 101);
+  const auto packed = kernels::pack_byte_conv_weights(w.data(), s, row.bounds_pairs);
   const std::vector<float> w_scale(m, 0.5f);
   const std::vector<int32_t> w_sum(m, 11);
   const float x_scale = 0.25f;
@@ -151,7 +152,12 @@ void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_
               [&](const float* x, float* y, int64_t a, int64_t b) {
                 kernels::ByteConvParams p{};
                 p.shape = s;
-                p.w = w.data();
+                if (is_depthwise) {
+                  p.w.tiles = taps.data();
+                } else {
+                  p.w = kernels::view_byte_weights(packed.data(), s.out_channels,
+                                                   kernels::byte_conv_groups(s), row.bounds_pairs);
+                }
                 p.x = reinterpret_cast<const uint8_t*>(x);
                 p.out.w_scale = w_scale.data();
                 p.out.w_sum = w_sum.data();

@@ -13,7 +13,8 @@ namespace {
 using kernels::ByteRecurrentParams;
 using kernels::RecurrentParams;
 
-// ---- qrecurrent: the layer's params (recurrent_layer.h), then items_per_unit, tiles_per_unit.
+// ---- qrecurrent: the layer's params (recurrent_layer.h), then items_per_unit, tiles_per_unit,
+// has_lowest (R holds -128).
 // operands: the layer's, then r_scale, r_sum, h_scale, h_zero. r, r_scale and r_sum are constants,
 // packed for the lanes of the plan's instruction set; h_scale and h_zero are there both or neither.
 //
@@ -28,6 +29,7 @@ struct ByteRecurrent {
   RecurrentParams layer;
   int64_t items_per_unit;
   int64_t tiles_per_unit;
+  bool has_lowest;
   int64_t tiles;
   int64_t units;  // In one direction.
   int64_t phases;
@@ -58,6 +60,7 @@ std::string check_weights(const PrepareContext& context, const ByteRecurrent& r)
 std::string read_units(PrepareContext& context, ByteRecurrent& r) {
   r.items_per_unit = context.params.integer();
   r.tiles_per_unit = context.params.integer();
+  r.has_lowest = context.params.integer() != 0;
   if (r.items_per_unit < 0 || r.items_per_unit > kRecurrentSizeMax || r.tiles_per_unit < 1 ||
       r.tiles_per_unit > kRecurrentSizeMax) {
     return "items_per_unit or tiles_per_unit is out of range";
@@ -93,6 +96,7 @@ ByteRecurrentParams bind(const ByteRecurrent& r, const RunContext& context) {
   ByteRecurrentParams p = {};
   p.layer = bind_recurrent_layer(r.layer, context);
   p.r = as<int8_t>(context, kR);
+  p.has_lowest = r.has_lowest;
   p.r_scale = as<float>(context, kRScale);
   p.r_sum = as<int32_t>(context, kRSum);
   p.h_scale = as<float>(context, kHScale);

@@ -48,12 +48,21 @@ struct Product {
   const ByteMatmulRow* row;
   ByteMatmulParams matmul;  // `out` of convolutions too.
   ByteConvParams conv;
+  int64_t groups;  // Byte groups along k.
   int64_t panels;
   int64_t tiles;
   int64_t blocks;
   int64_t own_scratch;
   Epilogue epilogue;
 };
+
+std::string check_weights(const OperandInfo& w, const ByteMatmulRow& row, int64_t m,
+                          int64_t groups) {
+  if (!w.present() || w.data == nullptr) return "w is not a constant";
+  const char* damage = kernels::verify_byte_weights({w.data, static_cast<size_t>(w.bytes)}, m,
+                                                    groups, row.bounds_pairs);
+  return damage == nullptr ? "" : damage;
+}
 
 // Checks what all products have in common; y has `columns` columns.
 std::string check_product(std::span<const OperandInfo> o, int64_t m, int64_t columns,
@@ -108,8 +117,10 @@ std::string prepare_matmul(PrepareContext& context, Prepared& prepared) {
   if (m < 1 || m > kMaxExtent || mm.k < 1 || mm.l < 1) return "product sizes out of range";
   if (mm.k > kernels::kByteDepthMax) return "sums that may not fit 32 bits";
   if (!holds_floats(o[kX], byte_panel_lanes(mm.k, mm.l, lanes))) return "x is too small";
-  if (!holds_bytes(o[kW], kernels::packed_byte_weights(m, mm.k))) return "w is too small";
-  std::string error = check_product(o, m, mm.l, lanes);
+  p->groups = byte_groups(mm.k);
+  std::string error = check_weights(o[kW], *p->row, m, p->groups);
+  if (!error.empty()) return error;
+  error = check_product(o, m, mm.l, lanes);
   if (!error.empty()) return error;
   p->panels = ceil_div(mm.l, lanes);
   p->tiles = byte_tiles(m);
@@ -150,10 +161,13 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool i
   if (!holds_floats(o[kX], byte_panel_lanes(s.channels, in_columns, lanes))) {
     return "x is too small";
   }
-  const bool fits = is_depthwise ? holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))
-                                 : holds_bytes(o[kW], kernels::packed_byte_conv_weights(s));
-  if (!fits) return "w is too small";
-  std::string error = check_product(o, m, out_columns, lanes);
+  p->groups = kernels::byte_conv_groups(s);
+  if (is_depthwise && !holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))) {
+    return "w is too small";
+  }
+  std::string error = is_depthwise ? "" : check_weights(o[kW], *p->row, m, p->groups);
+  if (!error.empty()) return error;
+  error = check_product(o, m, out_columns, lanes);
   if (!error.empty()) return error;
   p->panels = ceil_div(out_columns, lanes);
   p->tiles = byte_tiles(m);
@@ -194,6 +208,11 @@ ByteOutput bind_output(const Product& p, const RunContext& context, EpilogueRun&
   return out;
 }
 
+kernels::ByteWeights bind_weights(const Product& p, const RunContext& context) {
+  return kernels::view_byte_weights(as<std::byte>(context, kW), p.matmul.out.m, p.groups,
+                                    p.row->bounds_pairs);
+}
+
 template <typename Params, typename Run>
 RunStatus run_bands(const Product& p, const RunContext& context, const Params& params, Run run) {
   for_each_band(context.begin, context.end, p.panels, [&](int64_t block, int64_t p0, int64_t p1) {
@@ -209,7 +228,7 @@ RunStatus run_matmul(const void* params, const RunContext& context) {
   ByteMatmulParams mm = p.matmul;
   mm.out = bind_output(p, context, epilogue);
   mm.x = as<uint8_t>(context, kX);
-  mm.w = as<int8_t>(context, kW);
+  mm.w = bind_weights(p, context);
   return run_bands(p, context, mm, p.row->matmul);
 }
 
@@ -219,7 +238,8 @@ RunStatus run_any_conv(const void* params, const RunContext& context, bool is_de
   ByteConvParams conv = p.conv;
   conv.out = bind_output(p, context, epilogue);
   conv.x = as<uint8_t>(context, kX);
-  conv.w = as<int8_t>(context, kW);
+  conv.w = is_depthwise ? kernels::ByteWeights{as<int8_t>(context, kW), nullptr, nullptr}
+                        : bind_weights(p, context);
   return run_bands(p, context, conv, is_depthwise ? p.row->depthwise : p.row->conv);
 }
 

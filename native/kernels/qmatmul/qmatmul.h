@@ -49,18 +49,32 @@ struct ByteOutput {
   void* epilogue_context;
 };
 
+// What a tile's weights exceed the bound of pairs by (bounded_pairs.h): four rows in a step, each
+// with a byte group of its own.
+struct ByteExcessStep {
+  uint16_t group[kByteTile];
+  int8_t weights[kByteTile][kByteGroup];
+};
+
+// Packed weights; of a depthwise convolution `tiles` alone.
+struct ByteWeights {
+  const int8_t* tiles;
+  const int32_t* first;  // [tiles + 1] into `excess`; null where the kernel does not bound pairs.
+  const ByteExcessStep* excess;
+};
+
 struct ByteMatmulParams {
   ByteOutput out;
   int64_t k;
   int64_t l;
-  const int8_t* w;   // Packed by pack_byte_weights.
+  ByteWeights w;     // Packed by pack_byte_weights.
   const uint8_t* x;  // Byte panels of k features.
 };
 
 struct ByteConvParams {
   ByteOutput out;
   ConvShape shape;
-  const int8_t* w;  // Packed by pack_byte_conv_weights.
+  ByteWeights w;  // Packed by pack_byte_conv_weights, or pack_byte_depthwise_weights.
   const uint8_t* x;
 };
 
@@ -79,6 +93,7 @@ struct ByteMatmulRow {
   const char* name;
   Isa isa;
   int32_t panel_lanes;
+  bool bounds_pairs;  // Takes weights whose pairs are bounded, of sparse layers too.
   // Tiles [tile_begin, tile_end) of kByteTile rows of panels [panel_begin, panel_end). `scratch`:
   // byte_*_scratch_bytes, 64-byte aligned, private to the thread.
   void (*matmul)(const ByteMatmulParams&, int64_t panel_begin, int64_t panel_end,
@@ -137,15 +152,23 @@ int64_t byte_conv_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
 // `shape` null: a product.
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 
-// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight.
-int64_t packed_byte_weights(int64_t m, int64_t k);
-void pack_byte_weights(const int8_t* w, int64_t m, int64_t k, int8_t* packed);
+// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight;
+// where pairs are bounded, then [tiles + 1] int32, the first step of each tile's excess, and the
+// steps.
+std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k, bool bounds_pairs);
+// w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
+std::vector<std::byte> pack_byte_conv_weights(const int8_t* w, const ConvShape& shape,
+                                              bool bounds_pairs);
+// Byte groups along k of one output.
+int64_t byte_conv_groups(const ConvShape& shape);
+// Null when `packed` holds m rows of `groups` byte groups; else what is wrong with it.
+const char* verify_byte_weights(std::span<const std::byte> packed, int64_t m, int64_t groups,
+                                bool bounds_pairs);
+ByteWeights view_byte_weights(const std::byte* packed, int64_t m, int64_t groups,
+                              bool bounds_pairs);
 // [rows][byte group][byte], zeros behind the last: what pack_sparse_payloads takes. w as for the
 // functions above; `shape` null: [m][k].
 std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const ConvShape* shape);
-// w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
-int64_t packed_byte_conv_weights(const ConvShape& shape);
-void pack_byte_conv_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);
 // w: [channels][taps]. Packed: [four channels][four taps][channel][tap], zeros where there is none.
 int64_t packed_byte_depthwise_weights(const ConvShape& shape);
 void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);

@@ -8,6 +8,7 @@ namespace {
 
 #include "kernels/qmatmul/lanes_avx512.inc"
 // By its intrinsics.
+#include "kernels/qmatmul/dot_pairs.inc"
 #include "kernels/qmatmul/dot_split.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"

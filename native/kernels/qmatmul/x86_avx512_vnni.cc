@@ -9,6 +9,13 @@ using namespace avx512;
 
 #include "kernels/qmatmul/dot_vnni.inc"
 #include "kernels/qmatmul/lanes_avx512.inc"
+
+using TapW = IntVec;
+
+inline IntVec as_tap_bytes(IntVec lanes) { return lanes; }
+inline TapW as_tap_weights(IntVec lanes) { return lanes; }
+inline IntVec dot_taps(IntVec x, TapW w, IntVec acc) { return dot(x, w, acc); }
+
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.

@@ -31,6 +31,7 @@ inline constexpr int64_t kByteStatePlanes = 2;
 struct ByteRecurrentParams {
   RecurrentParams layer;  // Without r.
   const int8_t* r;        // Packed by pack_byte_recurrent_tile for the same lanes.
+  bool has_lowest;        // R may hold -128, which some rows take a slower way for.
   // A value a gate and hidden unit: [directions], then phase by phase
   // [tiles][gates][blocks][lanes], zeros past the last hidden unit; packed by pack_recurrent_rows.
   const float* r_scale;

@@ -7,14 +7,13 @@ namespace {
 
 #define COLONNADE_INTRINSIC(op) _mm512_##op
 #include "kernels/qmatmul/dot_split.inc"
+// Uses it.
+#include "kernels/qrnn/dot_halves.inc"
 
 constexpr int kByteItems = 4;
 
-inline DotX read_state(const uint8_t* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return as_bytes(set1_int(four));
-}
+using AnyDot = Halves<0>;
+using BoundDot = AnyDot;
 
 #include "kernels/qrnn/bytes_avx512.inc"
 // Uses all of them.

@@ -10,11 +10,20 @@ using namespace avx512;
 
 constexpr int kByteItems = 6;
 
-inline DotX read_state(const uint8_t* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return set1_int(four);
-}
+struct AnyDot {
+  using X = DotX;
+  using W = DotW;
+  static constexpr int32_t kShift = 0;
+
+  static X read(const uint8_t* x, int64_t) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    return set1_int(four);
+  }
+  static W weights(IntVec lanes) { return lanes; }
+  static IntVec dot(X x, W w, IntVec acc) { return avx512_vnni::dot(x, w, acc); }
+};
+using BoundDot = AnyDot;
 
 #include "kernels/qrnn/bytes_avx512.inc"
 // Uses all of them.

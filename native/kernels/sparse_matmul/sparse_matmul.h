@@ -119,7 +119,11 @@ const SparseConvRow& choose_sparse_conv(Isa isa);
 int64_t sparse_conv_scratch_bytes(const SparseConvRow& row, const SparseConvParams& params);
 
 // What 32 bits of the format hold.
-enum class SparsePayload { float32, bytes };
+enum class SparsePayload {
+  float32,
+  bytes,
+  bounded_bytes,  // What exceeds the bound of pairs (bounded_pairs.h) is a step of its own.
+};
 
 // As pack_sparse_weights, of 32-bit payloads: floats, or four int8 along k, k counting fours. A
 // short row of bytes is filled with zeros.

@@ -172,7 +172,9 @@ def _columns_kernel(product: _Product, view: View, columns: int) -> ProductKerne
     row, name, tile = _core.choose_byte_matmul(view.isa)
     blocks = choose_blocks(-(-columns // view.panel), -(-m // tile), view.threads)
     weights = product.weights
-    packed = Const((product.inputs[1], "bytes"), lambda: _core.pack_byte_matmul(weights, m, k))
+    packed = Const(
+        (product.inputs[1], "bytes", row), lambda: _core.pack_byte_matmul(row, weights, m, k)
+    )
     sizes = (row, m, k, columns)
     why = f"{name}, {k} to {m} features"
     return ProductKernel(
@@ -191,8 +193,8 @@ def _conv_kernel(product: _Product, view: View, shape: tuple[int, ...]) -> Produ
     blocks = choose_packing_blocks(batch * out_h * out_w, view.panel, tiles, view.threads)
     weights = product.weights
     packed = Const(
-        (product.inputs[1], "byte taps"),
-        lambda: _core.pack_byte_conv(weights, list(shape), False),
+        (product.inputs[1], "byte taps", row),
+        lambda: _core.pack_byte_conv(row, weights, list(shape), False),
     )
     head = (row, *shape)
     return ProductKernel(
@@ -209,7 +211,7 @@ def _depthwise_kernel(product: _Product, view: View, shape: tuple[int, ...]) -> 
     weights = product.weights
     packed = Const(
         (product.inputs[1], "byte channels"),
-        lambda: _core.pack_byte_conv(weights, list(shape), True),
+        lambda: _core.pack_byte_conv(row, weights, list(shape), True),
     )
     head = (row, *shape)
     return ProductKernel(

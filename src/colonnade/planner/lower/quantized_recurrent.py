@@ -80,7 +80,7 @@ def lower_qrecurrent(node: Node, view: View) -> Choice | str:
     params = (
         kind, steps, batch, hidden, directions, int(text(node, "direction", "") == "reverse"),
         is_batch_first, integer(node, "input_forget", 0), real(node, "clip", 0.0) or math.inf,
-        items, tiles,
+        items, tiles, int((r == -128).any()),
     )  # fmt: skip
     how = f"{items} items a unit" if items else "threads meet at each step"
     why = f"{name}, {steps} steps of {hidden} units, {how}"
