@@ -14,7 +14,7 @@
 #include "kernels/layout/layout.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/qmatmul/qmatmul.h"
-#include "kernels/rnn/rnn.h"
+#include "kernels/rnn/sparse.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::bindings {
@@ -230,6 +230,21 @@ NumpyFloats pack_recurrent(int kind, const FloatArray& r, int64_t directions, in
   return packed;
 }
 
+// r as for pack_recurrent.
+NumpyBytes pack_sparse_recurrent(int kind, const FloatArray& r, int64_t directions, int64_t hidden,
+                                 int lanes) {
+  const kernels::RecurrentKind known = recurrent_kind(kind);
+  if (lanes < 1 || directions < 1 || hidden < 1 ||
+      static_cast<int64_t>(r.size()) != directions * hidden * hidden * gate_count(known)) {
+    throw nb::value_error("weights are not directions x hidden x gates");
+  }
+  const auto packed = kernels::pack_sparse_recurrent({known, directions, hidden, lanes}, r.data());
+  if (packed.empty()) throw nb::value_error("too many hidden units for sparse weights");
+  NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
+  std::memcpy(bytes.data(), packed.data(), packed.size());
+  return bytes;
+}
+
 std::vector<std::string> op_names() {
   std::vector<std::string> names;
   for (const exec::Op* op : exec::all_ops()) names.emplace_back(op->name);
@@ -278,6 +293,8 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_recurrent", &pack_recurrent, nb::arg("kind"), nb::arg("r"), nb::arg("directions"),
         nb::arg("hidden"), nb::arg("lanes"));
+  m.def("pack_sparse_recurrent", &pack_sparse_recurrent, nb::arg("kind"), nb::arg("r"),
+        nb::arg("directions"), nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_conv", &pack_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
         nb::arg("transposed"));
 }

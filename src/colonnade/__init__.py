@@ -4,6 +4,7 @@ from colonnade.engine.compile import compile, load
 from colonnade.engine.engine import Engine, TensorInfo
 from colonnade.engine.profile import BenchmarkResult
 from colonnade.engine.runtime import Runtime
+from colonnade.engine.session import Session
 from colonnade.errors import (
     CapabilityError,
     ColonnadeError,
@@ -29,6 +30,7 @@ __all__ = [
     "PlanError",
     "RunError",
     "Runtime",
+    "Session",
     "TensorInfo",
     "compile",
     "load",

@@ -146,6 +146,13 @@ def pack_recurrent(
     hidden: int,
     lanes: int,
 ) -> NDArray[numpy.float32]: ...
+def pack_sparse_recurrent(
+    kind: int,
+    r: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
 def pack_conv(
     row: int,
     w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],

@@ -6,8 +6,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
+
+import colonnade
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,3 +41,27 @@ def test_extending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     for number, code in enumerate(examples):
         exec(compile(code, f"extending.md, block {number}", "exec"), names)
+
+
+def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a model that adds up what it hears."""
+    monkeypatch.chdir(tmp_path)
+    names = ("input", "h", "c"), ("speech_probs", "hn", "cn")
+    infos = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in half]
+        for half in names
+    ]
+    nodes = [
+        helper.make_node("Add", ["input", "h"], ["hn"]),
+        helper.make_node("Add", ["hn", "c"], ["cn"]),
+        helper.make_node("Relu", ["cn"], ["speech_probs"]),
+    ]
+    graph = helper.make_graph(nodes, "sums", *infos)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), "vad.onnx")
+    (example,) = blocks("sessions.md", "python")
+    windows = [np.ones(1, np.float32)] * 4
+    known: dict[str, Any] = {"colonnade": colonnade, "windows": windows}
+    exec(compile(example, "sessions.md", "exec"), known)
+    assert known["speech"] == 1 + 2 + 3 + 4
+    assert known["session"].states == {}

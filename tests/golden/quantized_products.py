@@ -174,6 +174,10 @@ IN_FLOAT = (
     case(dequantize_products, "not_depthwise",
           f"{IMAGE} {{ {X} w = DequantizeLinear(wq, ws)  y = Conv <group = 4> (d, w) }}",
           fuses=False, after=FOLDS, wq=int8(4, 1, 3, 3)),
+    case(dequantize_products, "depthwise_with_far_taps",
+          f"{IMAGE} {{ {X} w = DequantizeLinear(wq, ws)"
+          " y = Conv <group = 4, dilations = [256, 1], pads = [512, 1, 512, 1]> (d, w) }",
+          after=FOLDS, wq=int8(4, 1, 3, 3)),
     case(dequantize_products, "conv_by_channel",
           f"{IMAGE} {{ {X} w = DequantizeLinear <axis = 0> (wq, ws6, wz6)"
           " y = Conv <pads = [1,1,1,1]> (d, w, b) }",

@@ -147,7 +147,9 @@ void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_
   const std::vector<int32_t> w_sum(m, 11);
   const float x_scale = 0.25f;
   const uint8_t x_zero = 128;
-  test::Buffer scratch(kernels::byte_conv_scratch_bytes(s, lanes) / 4 + 16);
+  const int64_t bytes = is_depthwise ? kernels::byte_depthwise_scratch_bytes(s, lanes)
+                                     : kernels::byte_conv_scratch_bytes(s, lanes);
+  test::Buffer scratch(bytes / 4 + 16);
   check_reads(reach_of(s, lanes), kernels::byte_groups(s.channels) * lanes, s.out_channels * lanes,
               [&](const float* x, float* y, int64_t a, int64_t b) {
                 kernels::ByteConvParams p{};

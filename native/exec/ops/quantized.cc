@@ -171,7 +171,9 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool i
   if (!error.empty()) return error;
   p->panels = ceil_div(out_columns, lanes);
   p->tiles = byte_tiles(m);
-  p->own_scratch = (kernels::byte_conv_scratch_bytes(s, lanes) + 63) / 64 * 64;
+  const int64_t scratch = is_depthwise ? kernels::byte_depthwise_scratch_bytes(s, lanes)
+                                       : kernels::byte_conv_scratch_bytes(s, lanes);
+  p->own_scratch = (scratch + 63) / 64 * 64;
   error = finish_product(context, prepared, *p, m);
   if (!error.empty()) return error;
   std::vector<PanelUse> uses = std::move(prepared.uses);

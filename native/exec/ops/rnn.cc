@@ -6,16 +6,18 @@
 #include "exec/op.h"
 #include "exec/ops/check.h"
 #include "exec/ops/recurrent_layer.h"
+#include "kernels/rnn/sparse.h"
 
 namespace colonnade::exec {
 namespace {
 
 using kernels::RecurrentParams;
 
-// ---- recurrent: the layer's params (recurrent_layer.h), then items_per_unit.
+// ---- recurrent: the layer's params (recurrent_layer.h), then items_per_unit, is_sparse.
 // operands: the layer's.
 //
-// r is a constant of recurrent_packed_floats, or row-major and packed into the work at each run.
+// r is a constant of recurrent_packed_floats, or of pack_sparse_recurrent (is_sparse), or row-major
+// and packed into the work at each run.
 // items_per_unit 0: a unit is a tile of hidden units, and every phase is a wave. Else a unit is so
 // many batch items through all phases, alone.
 
@@ -24,11 +26,27 @@ struct Recurrent {
   RecurrentParams params;
   int64_t items_per_unit;
   bool is_packed;  // Else the first wave packs.
+  bool is_sparse;
   int64_t tiles;
   int64_t phases;
 };
 
+std::string check_sparse_weights(const PrepareContext& context, Recurrent& r) {
+  const RecurrentParams& p = r.params;
+  const OperandInfo& weights = context.operands[kR];
+  if (weights.data == nullptr) return "sparse r is not a constant";
+  r.is_packed = true;
+  if (!holds_floats(context.operands[kWork], kernels::recurrent_work_floats(p))) {
+    return "work is too small";
+  }
+  const char* error =
+      kernels::verify_sparse_recurrent({weights.data, static_cast<size_t>(weights.bytes)},
+                                       {p.kind, p.directions, p.hidden, r.row->lanes});
+  return error == nullptr ? "" : error;
+}
+
 std::string check_weights(const PrepareContext& context, Recurrent& r) {
+  if (r.is_sparse) return check_sparse_weights(context, r);
   const RecurrentParams& p = r.params;
   const OperandInfo& weights = context.operands[kR];
   const int64_t packed =
@@ -48,6 +66,7 @@ std::string prepare_recurrent(PrepareContext& context, Prepared& prepared) {
   RecurrentParams& p = r->params;
   if (std::string error = read_recurrent_layer(context, p); !error.empty()) return error;
   r->items_per_unit = context.params.integer();
+  r->is_sparse = context.params.integer() != 0;
   if (r->items_per_unit < 0 || r->items_per_unit > kRecurrentSizeMax) {
     return "items_per_unit is out of range";
   }
@@ -68,6 +87,10 @@ std::string prepare_recurrent(PrepareContext& context, Prepared& prepared) {
 
 RecurrentParams bind(const Recurrent& r, const RunContext& context) {
   RecurrentParams p = bind_recurrent_layer(r.params, context);
+  if (r.is_sparse) {
+    p.sparse_r = context.operands[kR];
+    return p;
+  }
   p.r = r.is_packed ? as<float>(context, kR) : p.work + kernels::recurrent_work_floats(p);
   return p;
 }

@@ -62,8 +62,25 @@ bool has_byte_conv(const ConvShape& s) {
 }
 
 bool has_byte_depthwise(const ConvShape& s) {
-  return s.group == s.channels && s.channels == s.out_channels &&
+  const bool is_small = (s.kernel_h - 1) * s.dilation_h < kByteSpanRows &&
+                        (s.kernel_w - 1) * s.dilation_w < kByteSpanColumns &&
+                        std::max(s.stride_h, s.stride_w) <= kByteStrideMax;
+  return s.group == s.channels && s.channels == s.out_channels && is_small &&
          s.kernel_h * s.kernel_w <= kByteDepthMax;
+}
+
+BytePlane byte_plane(const ConvShape& s, int64_t panel_lanes) {
+  const int64_t out_rows = std::min(s.out_h, kByteChunkColumns / s.out_w + 2);
+  const int64_t out_columns = std::min(s.out_w, kByteChunkColumns);
+  const int64_t rows = (out_rows - 1) * s.stride_h + (s.kernel_h - 1) * s.dilation_h + 1;
+  const int64_t columns = (out_columns - 1) * s.stride_w + (s.kernel_w - 1) * s.dilation_w + 1;
+  const int64_t row_lanes = (columns + s.stride_w - 1) / s.stride_w;
+  // Vectors end behind the last row.
+  return {row_lanes, rows * row_lanes + panel_lanes, columns + 3 * panel_lanes};
+}
+
+int64_t byte_chunk_lanes(int64_t panel_lanes) {
+  return kStagedRows * (kByteChunkColumns / 4 + panel_lanes);
 }
 
 int64_t byte_matmul_scratch_bytes(int64_t panel_lanes) { return kStagedRows * panel_lanes * 4; }
@@ -73,6 +90,14 @@ int64_t byte_conv_scratch_bytes(const ConvShape& s, int64_t panel_lanes) {
   const int64_t rows = byte_groups(s.channels / s.group) * taps;
   const int64_t plan = std::min(taps, kConvPlannedTaps) * panel_lanes * kConvRunBytes;
   return byte_matmul_scratch_bytes(panel_lanes) + rows * panel_lanes * 4 + plan;
+}
+
+int64_t byte_depthwise_scratch_bytes(const ConvShape& s, int64_t panel_lanes) {
+  const BytePlane plane = byte_plane(s, panel_lanes);
+  const int64_t taps = byte_groups(s.kernel_h * s.kernel_w) * 12;  // Offsets and wide weights.
+  const int64_t lanes =
+      byte_chunk_lanes(panel_lanes) + taps + plane.line_lanes + s.stride_w * plane.lanes;
+  return byte_matmul_scratch_bytes(panel_lanes) + 4 * lanes;
 }
 
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes) {

@@ -145,10 +145,26 @@ const ByteMatmulRow& choose_byte_matmul(Isa isa);
 constexpr int64_t byte_tiles(int64_t m) { return (m + kByteTile - 1) / kByteTile; }
 // Groups of out_channels must be whole tiles, and groups of channels whole byte groups, or one.
 bool has_byte_conv(const ConvShape& shape);
+// Kernels of at most kByteSpanRows x kByteSpanColumns, dilated, and strides of kByteStrideMax.
 bool has_byte_depthwise(const ConvShape& shape);
+inline constexpr int64_t kByteSpanRows = 256, kByteSpanColumns = 4096, kByteStrideMax = 64;
+
+// Output columns that a depthwise convolution takes at once, at most.
+inline constexpr int64_t kByteChunkColumns = 1024;
+
+// What a depthwise convolution copies of an image, in lanes of 32 bits; see depthwise.inc.
+struct BytePlane {
+  int64_t row_lanes;
+  int64_t lanes;       // Of all rows of one remainder.
+  int64_t line_lanes;  // A row with its padding.
+};
+BytePlane byte_plane(const ConvShape& shape, int64_t panel_lanes);
+// Room for outputs of a chunk.
+int64_t byte_chunk_lanes(int64_t panel_lanes);
 
 int64_t byte_matmul_scratch_bytes(int64_t panel_lanes);
 int64_t byte_conv_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
+int64_t byte_depthwise_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
 // `shape` null: a product.
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 

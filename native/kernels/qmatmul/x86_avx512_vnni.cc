@@ -9,19 +9,14 @@ using namespace avx512;
 
 #include "kernels/qmatmul/dot_vnni.inc"
 #include "kernels/qmatmul/lanes_avx512.inc"
-
-using TapW = IntVec;
-
-inline IntVec as_tap_bytes(IntVec lanes) { return lanes; }
-inline TapW as_tap_weights(IntVec lanes) { return lanes; }
-inline IntVec dot_taps(IntVec x, TapW w, IntVec acc) { return dot(x, w, acc); }
-
+// Its dot products come first.
+#include "kernels/qmatmul/depthwise_fours.inc"
+#include "kernels/qmatmul/depthwise_x86.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
 #include "kernels/conv/plan_shift_avx512.inc"
-#include "kernels/qmatmul/depthwise_x86.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

@@ -6,8 +6,7 @@ namespace colonnade::avx512 {
 namespace {
 
 #define COLONNADE_INTRINSIC(op) _mm512_##op
-#include "kernels/qmatmul/dot_split.inc"
-// Uses it.
+
 #include "kernels/qrnn/dot_halves.inc"
 
 constexpr int kByteItems = 4;

@@ -110,8 +110,7 @@ class Tuner:
             Buffer(Space.CONSTANT, weights.nbytes),
             Buffer(Space.OUTPUT, trial.y_bytes),
         )
-        absent = (-1,) * (trial.num_operands - len(buffers))
-        call = Call(trial.kernel, (0, 1, *absent, 2), trial.params, "trial")
+        call = Call(trial.kernel, trial.operands, trial.params, "trial")
         body = Seq((ParallelFor((call,), Split.UNITS),))
         plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
         executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)

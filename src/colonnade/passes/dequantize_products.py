@@ -22,6 +22,9 @@ from colonnade.passes.quantization import bias_of, is_product, output_of
 
 DEPTH_MAX = 1 << 15
 """Terms of a sum of uint8 x int8 that surely fit int32."""
+SPAN_LIMITS = (256, 4096)
+"""Rows and columns that the window of a depthwise convolution may cover, and steps that it may take."""
+STRIDE_MAX = 64
 
 
 def dequantize_products(graph: Graph) -> Iterator[Patch]:
@@ -51,8 +54,20 @@ def _has_byte_groups(graph: Graph, node: Node, weights: np.ndarray) -> bool:
     channels, outs = weights.shape[1], weights.shape[0] // group
     if weights.ndim not in (3, 4) or not is_static(graph.shape(node.outputs[0])):
         return False
-    is_depthwise = channels == outs == 1
-    return group == 1 or is_depthwise or (channels % 4 == 0 and outs % 4 == 0)
+    if channels == outs == 1 and group > 1:
+        return _is_small_window(node, weights.shape[2:])
+    return group == 1 or (channels % 4 == 0 and outs % 4 == 0)
+
+
+def _is_small_window(node: Node, kernel: tuple[int, ...]) -> bool:
+    """The depthwise kernel copies the rows that a window covers."""
+    ones = (1,) * len(kernel)
+    dilations = cast("tuple[int, ...]", node.attrs.get("dilations", ones))
+    strides = cast("tuple[int, ...]", node.attrs.get("strides", ones))
+    spans = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
+    limits = SPAN_LIMITS[-len(kernel) :]
+    is_near = all(span < limit for span, limit in zip(spans, limits, strict=True))
+    return is_near and max(strides) <= STRIDE_MAX
 
 
 def _in_float32(graph: Graph, node: Node) -> Patch:

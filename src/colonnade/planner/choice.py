@@ -162,12 +162,16 @@ class Alias:
     why: str = "same bytes"
 
 
+TRIAL_X, TRIAL_WEIGHTS, TRIAL_Y, TRIAL_ABSENT = 0, 1, 2, -1
+
+
 @dataclass(frozen=True)
 class Trial:
-    """A product to be timed alone, on operands x, packed weights, and y last; others are absent."""
+    """A product to be timed alone."""
 
     kernel: str
-    num_operands: int
+    operands: tuple[int, ...]
+    """TRIAL_X, TRIAL_WEIGHTS, TRIAL_Y or TRIAL_ABSENT, operand by operand."""
     params: tuple[Param, ...]
     packed: Const
     x_bytes: int

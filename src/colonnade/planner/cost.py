@@ -12,6 +12,11 @@ SPARSITY_EXPECTED_FEW = 0.8
 """As SPARSITY_EXPECTED, for few columns."""
 NONZERO_COST = 1.5
 """Time of a nonzero over that of an element of a dense product."""
+RECURRENT_NONZERO_COST = 2.5
+"""Time, and bytes, of a nonzero of recurrent weights over those of an element of dense ones."""
+RECURRENT_SPARSITY_EXPECTED = ((1, 0.7), (8, 0.9))
+"""(batch items up to, share of zeros) from which sparse recurrent weights are expected to win: with
+every item a dense weight that was read once does more work."""
 DENSE_BIAS = 1.03
 """What a sparse kernel must gain: dense wins ties."""
 L1_DEPTH = 128
@@ -19,6 +24,14 @@ L1_DEPTH = 128
 DENSITY_LOW = 0.07
 """Density below which a row has so few nonzeros in L1_DEPTH rows that adding up depth blocks costs
 more than reading X from L2."""
+
+
+def is_sparse_loop_expected(batch: int, sparsity: float, isa: str) -> bool:
+    """Whether the loop of a recurrent layer is expected to win by sparse weights. Portable code
+    spends more on choosing the elements of h than it saves."""
+    return isa != "portable" and any(
+        batch <= most and sparsity >= least for most, least in RECURRENT_SPARSITY_EXPECTED
+    )
 
 
 def choose_k_block(

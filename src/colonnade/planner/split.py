@@ -58,15 +58,13 @@ def choose_stripes(panels: int, channels: int, threads: int) -> tuple[int, int]:
     return stripe, min(channels, max(1, -(-UNITS_PER_THREAD * threads // stripes)))
 
 
-def choose_recurrent_items(
-    directions: int, batch: int, hidden: int, columns: int, threads: int
-) -> int:
+def choose_recurrent_items(directions: int, batch: int, weights: int, threads: int) -> int:
     """Batch items of a recurrent layer that one unit runs through all steps; 0: threads share
     hidden units instead, each its own weights, and meet at each step.
 
     Small weights are read by every thread for its own items; large ones must be read once.
+    `weights`: floats in one direction.
     """
-    weights = hidden * columns
     if threads == 1 or batch * weights <= RECURRENT_ALONE:
         return batch if weights <= RECURRENT_NEAR else 0
     shares = max(1, threads // math.gcd(threads, directions))

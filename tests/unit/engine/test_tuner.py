@@ -24,7 +24,7 @@ def _trial() -> Trial:
     row = _core.choose_matmul(ISA, 8, 8, lanes)[0]
     packed = Const(("w",), lambda: _core.pack_matmul(row, np.eye(8, dtype=np.float32), 8, 8, False))
     params = (row, 8, 8, lanes, 1, -math.inf, math.inf, (), ())
-    return Trial("matmul_columns", 5, params, packed, 4 * 8 * lanes, 4 * 8 * lanes)
+    return Trial("matmul_columns", (0, 1, -1, -1, 2), params, packed, 4 * 8 * lanes, 4 * 8 * lanes)
 
 
 class Asked:

@@ -12,11 +12,31 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from colonnade.planner.choice import Const, Striped, Trial, View, WeightFacts
+from colonnade.planner.choice import (
+    TRIAL_ABSENT,
+    TRIAL_WEIGHTS,
+    TRIAL_X,
+    TRIAL_Y,
+    Const,
+    Striped,
+    Trial,
+    View,
+    WeightFacts,
+)
 from colonnade.planner.cost import DENSE_BIAS, SPARSITY_TRIED
 from colonnade.planner.plan import Param
 from colonnade.planner.reach import Reach
 from colonnade.planner.structure import find_structure
+
+
+@dataclass(frozen=True)
+class TrialForm:
+    """How a kernel is called alone, on rows."""
+
+    operands: tuple[int, ...]
+    """As Trial.operands."""
+    ends: tuple[Param, ...]
+    """Parameters after the head's."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,8 @@ class ProductKernel:
     advisories: tuple[str, ...] = ()
     in_rows: bool = False
     """Operands x, weights, bias, y in rows, and no epilogue but the clamp."""
+    trial: TrialForm | None = None
+    """None: as a product in rows or in columns is called."""
 
     def striped(self, ends: tuple[Param, ...]) -> Striped | None:
         """How it runs in a Stripe; `ends`: the epilogue's parameters."""
@@ -85,6 +107,10 @@ class Layer:
 
 
 NO_CLAMP: tuple[Param, ...] = (-math.inf, math.inf)
+_IN_ROWS = TrialForm((TRIAL_X, TRIAL_WEIGHTS, TRIAL_ABSENT, TRIAL_Y), NO_CLAMP)
+_IN_COLUMNS = TrialForm(
+    (TRIAL_X, TRIAL_WEIGHTS, TRIAL_ABSENT, TRIAL_ABSENT, TRIAL_Y), (*NO_CLAMP, (), ())
+)
 
 
 def choose_product(
@@ -123,12 +149,12 @@ def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
 
 def _trial(layer: Layer, variant: Variant, view: View) -> Trial:
     product = variant.make(layer.trial_size, 1)
-    if product.in_rows:
-        x, y = (matrix.features * layer.trial_size for matrix in (layer.x, layer.y))
-        return Trial(product.kernel, 4, (*product.head, *NO_CLAMP), product.packed, 4 * x, 4 * y)
+    form = product.trial or (_IN_ROWS if product.in_rows else _IN_COLUMNS)
     x, y = (
-        matrix.features * -(-matrix.columns * layer.trial_size // view.panel) * view.panel
+        matrix.features * layer.trial_size
+        if form is not _IN_COLUMNS
+        else matrix.features * -(-matrix.columns * layer.trial_size // view.panel) * view.panel
         for matrix in (layer.x, layer.y)
     )
-    params = (*product.head, *NO_CLAMP, (), ())
-    return Trial(product.kernel, 5, params, product.packed, 4 * x, 4 * y)
+    params = (*product.head, *form.ends)
+    return Trial(product.kernel, form.operands, params, product.packed, 4 * x, 4 * y)

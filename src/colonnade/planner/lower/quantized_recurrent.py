@@ -89,8 +89,9 @@ def lower_qrecurrent(node: Node, view: View) -> Choice | str:
 
 def _items(view: View, sizes: tuple[int, int, int, int], *, is_measured: bool) -> int:
     """Batch items of a unit, 0 for waves. All of a batch measure the state together."""
-    items = choose_recurrent_items(*sizes, view.threads)
-    return items if not is_measured or items >= sizes[1] else 0
+    directions, batch, hidden, columns = sizes
+    items = choose_recurrent_items(directions, batch, hidden * columns, view.threads)
+    return items if not is_measured or items >= batch else 0
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {("colonnade", "QRecurrent"): lower_qrecurrent}

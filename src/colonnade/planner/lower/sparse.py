@@ -55,7 +55,7 @@ def choose_columns_product(
             )
     trial = min(columns, TRIAL_PANELS * view.panel)
     layer = Layer(
-        f"product m{m} k{k} n{trial} {_bucket(sparsity)}",
+        f"product m{m} k{k} n{trial} {name_sparsity(sparsity)}",
         columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
     )  # fmt: skip
     least = SPARSITY_EXPECTED if columns >= FEW_COLUMNS else SPARSITY_EXPECTED_FEW
@@ -107,7 +107,7 @@ def choose_conv_product(
     pixels = out_h * out_w
     trial = min(batch, max(1, TRIAL_PANELS * view.panel // pixels))
     layer = Layer(
-        f"conv {'x'.join(map(str, shape[1:]))} n{trial} {_bucket(sparsity)}",
+        f"conv {'x'.join(map(str, shape[1:]))} n{trial} {name_sparsity(sparsity)}",
         batch, trial, Matrix(channels, in_h * in_w), Matrix(out_channels, pixels), sparsity,
     )  # fmt: skip
     is_expected = sparsity >= SPARSITY_EXPECTED
@@ -166,6 +166,6 @@ def order_by_blocks(weights: np.ndarray, block_channels: int) -> np.ndarray:
     return np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32)
 
 
-def _bucket(sparsity: float) -> str:
+def name_sparsity(sparsity: float) -> str:
     """Sparsity in steps of 2.5 %: layers within one step share a measurement."""
     return f"s{round(sparsity * 40) / 40:.3f}"
