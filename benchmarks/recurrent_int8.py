@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything."""
     chosen = _parse(arguments)
     rows = []
-    for layers in LAYERS:
+    for layers in chosen.layers:
         for batch, hidden in SHAPES:
             rows.append(_measure(layers, batch, hidden, chosen))
             print(json.dumps(rows[-1]), flush=True)
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time LSTM stacks in 8 bits and in float32.")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--pause", type=float, default=0.02, help="seconds before each turn")
     parser.add_argument("--results", type=Path, default=RESULTS)
