@@ -122,13 +122,15 @@ RowChoice choose_sparse_row(const std::string& isa, bool is_conv) {
 }
 
 // w: [groups * m, k] row-major, k in the kernel's order. The rows of both sparse tables pack alike.
+// `is_integer`: every weight is one, and stays so.
 NumpyBytes pack_sparse(int row, const FloatArray& w, int64_t groups, int64_t m, int64_t k,
-                       int64_t k_block) {
+                       int64_t k_block, bool is_integer) {
   if (static_cast<int64_t>(w.size()) != groups * m * k)
     throw nb::value_error("weights are not m x k");
   const auto& chosen = row_at(kernels::sparse_matmul_rows(), row);
-  const auto packed = kernels::pack_sparse_weights(w.data(), {groups, m, k, k_block},
-                                                   chosen.tile_rows, chosen.panel_lanes);
+  const auto kind = is_integer ? kernels::SparsePayload::integer : kernels::SparsePayload::float32;
+  const auto packed = kernels::pack_sparse_payloads(w.data(), kind, {groups, m, k, k_block},
+                                                    chosen.tile_rows, chosen.panel_lanes);
   if (packed.empty()) throw nb::value_error("the depth block does not fit the sparse format");
   NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
   std::memcpy(bytes.data(), packed.data(), packed.size());
@@ -287,7 +289,7 @@ void bind_catalogue(nb::module_& m) {
         nb::arg("k"), nb::arg("shape"), nb::arg("k_block"));
   m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));
   m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
-        nb::arg("k"), nb::arg("k_block"));
+        nb::arg("k"), nb::arg("k_block"), nb::arg("is_integer") = false);
   m.def("choose_recurrent", &choose_recurrent_row, nb::arg("isa"));
   m.def("recurrent_packed_floats", &recurrent_packed_floats, nb::arg("kind"), nb::arg("directions"),
         nb::arg("hidden"), nb::arg("lanes"));

@@ -28,6 +28,7 @@ from golden import (
     quantized_products,
     quantized_recurrent,
     recurrent,
+    widened,
 )
 from golden.builder import Case, build_graph, build_model, make_feeds
 from tolerance import tolerance
@@ -46,6 +47,7 @@ CASES: tuple[Case, ...] = (
     *quantized_products.CASES,
     *quantized_recurrent.CASES,
     *recurrent.CASES,
+    *widened.CASES,
 )
 ROUNDINGS = 64
 """The longest sum of the cases; a fused form rounds it in another order."""

@@ -97,8 +97,8 @@ bool comes_before(const RowEntries& a, const RowEntries& b) {
       [](const Entry& x, const Entry& y) { return x.offset < y.offset; });
 }
 
-// Makes a row longer: bytes by zeros, which add nothing to a sum of integers.
-void lengthen_bytes(RowEntries& row, size_t steps) {
+// Makes a row longer by zeros, which add nothing to a sum of integers.
+void lengthen_by_zeros(RowEntries& row, size_t steps) {
   const uint16_t offset = row.entries.empty() ? uint16_t{0} : row.entries.back().offset;
   while (row.entries.size() < steps) row.entries.push_back({offset, 0});
 }
@@ -107,7 +107,7 @@ void lengthen_bytes(RowEntries& row, size_t steps) {
 // subnormal, or there is nothing to halve.
 bool lengthen(RowEntries& row, size_t steps, SparsePayload kind) {
   if (kind != SparsePayload::float32) {
-    lengthen_bytes(row, steps);
+    lengthen_by_zeros(row, steps);
     return true;
   }
   while (row.entries.size() < steps) {

@@ -22,10 +22,9 @@ import numpy as np
 from colonnade import _core
 from colonnade.engine.runtime import Runtime
 from colonnade.engine.scheduler import Stream, Streams
-from colonnade.planner.choice import Const, Trial
+from colonnade.planner.choice import Const, Fed, Made, Trial
 from colonnade.planner.plan import (
     Buffer,
-    Call,
     ParallelFor,
     Plan,
     Seq,
@@ -37,9 +36,10 @@ from colonnade.planner.plan import (
 TuneMode = Literal["off", "fast", "full"]
 BUDGET_S: Mapping[str, float] = {"fast": 0.02, "full": 0.2}
 """Seconds of running for each measured layer; packing its weights comes on top."""
-ROUNDS_MIN = 3
+ROUNDS_MIN = 5
 CACHE_VERSION = 1
-_LINE_FLOATS = 16
+_LINE_BYTES = 64
+_SPACE_OF = {Fed: Space.INPUT, Const: Space.CONSTANT, Made: Space.OUTPUT}
 
 
 class Tuner:
@@ -104,26 +104,32 @@ class Tuner:
         return [median(taken) for taken in seconds]
 
     def _load(self, trial: Trial) -> Callable[[Stream], object]:
-        weights = self._pack(trial.packed)
-        buffers = (
-            Buffer(Space.INPUT, trial.x_bytes),
-            Buffer(Space.CONSTANT, weights.nbytes),
-            Buffer(Space.OUTPUT, trial.y_bytes),
+        arrays = [self._make(operand) for operand in trial.operands]
+        spaces = [_SPACE_OF[type(operand)] for operand in trial.operands]
+        fed, constants, made = (
+            [array for array, own in zip(arrays, spaces, strict=True) if own is space]
+            for space in _SPACE_OF.values()
         )
-        call = Call(trial.kernel, trial.operands, trial.params, "trial")
-        body = Seq((ParallelFor((call,), Split.UNITS),))
-        plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
-        executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
-        x, y = _make_aligned(trial.x_bytes), _make_aligned(trial.y_bytes)
-        return lambda stream: executor.run([x], [y], stream.first, 1)
+        buffers = tuple(
+            Buffer(space, array.nbytes, index=spaces[:i].count(space))
+            for i, (array, space) in enumerate(zip(arrays, spaces, strict=True))
+        )
+        body = Seq(tuple(ParallelFor((call,), Split.UNITS) for call in trial.calls))
+        plan = Plan(buffers, tuple(constants), len(fed), len(made), 0, body, self._isa)
+        executor = _core.Executor(self._runtime, encode_plan(plan), constants, self._isa)
+        return lambda stream: executor.run(fed, made, stream.first, 1)
+
+    def _make(self, operand: Fed | Made | Const) -> np.ndarray:
+        return self._pack(operand) if isinstance(operand, Const) else _make_aligned(operand.nbytes)
 
 
 def _make_aligned(nbytes: int) -> np.ndarray:
-    """Ones at a multiple of 64 bytes, as in an arena: loads that cross lines would distort."""
-    raw = np.empty(nbytes // 4 + _LINE_FLOATS, np.float32)
-    first = -(raw.ctypes.data // 4) % _LINE_FLOATS
-    array = raw[first : first + nbytes // 4]
-    array.fill(1.0)
+    """Bytes at a multiple of 64, as in an arena: loads that cross lines would distort."""
+    raw = np.empty(nbytes + 2 * _LINE_BYTES, np.uint8)
+    first = -raw.ctypes.data % _LINE_BYTES
+    array = raw[first : first + nbytes]
+    array[: nbytes // 4 * 4].view(np.float32).fill(1.0)
+    array[nbytes // 4 * 4 :].fill(1)
     return array
 
 

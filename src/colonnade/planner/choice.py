@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from colonnade.ir import DType, Graph, Node
-from colonnade.planner.plan import Param
+from colonnade.planner.plan import Call, Param
 from colonnade.planner.reach import Reach
 
 
@@ -48,6 +48,11 @@ BYTES = frozenset({DType.UINT8, DType.INT8})
 BYTE_GROUP = 4
 SIGNED_SHIFT = 128
 """What int8 has been added in columns."""
+
+
+def byte_groups(features: int) -> int:
+    """Groups, the last one filled up."""
+    return -(-features // BYTE_GROUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +108,18 @@ class WeightFacts:
     dense_bytes: int
     gain: float | None
     """Measured speed over the dense kernel; None where it was not measured."""
+    fours: float | None = None
+    """Share of fours along the depth that are not all zero, of 8-bit weights."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is something to say: zeros, or the fours of 8-bit weights."""
+        return self.sparsity > 0 or self.fours is not None
 
     def __str__(self) -> str:
+        fours = "" if self.fours is None else f", {self.fours:.0%} of fours"
         gain = "" if self.gain is None else f", measured {self.gain:.1f}x dense"
-        return f"{self.sparsity:.0%} zeros, {self.structure}{gain}"
+        return f"{self.sparsity:.0%} zeros, {self.structure}{fours}{gain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,20 +175,37 @@ class Alias:
     why: str = "same bytes"
 
 
-TRIAL_X, TRIAL_WEIGHTS, TRIAL_Y, TRIAL_ABSENT = 0, 1, 2, -1
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """Operand of a trial: numbers to read, of so many bytes. As float32 they are all 1."""
+
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Operand of a trial: what it writes."""
+
+    nbytes: int
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A product to be timed alone."""
+    """Calls to be timed alone, one after the other, on one thread."""
 
-    kernel: str
-    operands: tuple[int, ...]
-    """TRIAL_X, TRIAL_WEIGHTS, TRIAL_Y or TRIAL_ABSENT, operand by operand."""
-    params: tuple[Param, ...]
-    packed: Const
-    x_bytes: int
-    y_bytes: int
+    operands: tuple[Fed | Made | Const, ...]
+    calls: tuple[Call, ...]
+    """Their operands are numbers in `operands`, -1 where one is absent."""
+
+
+def make_trial(
+    kernel: str, operands: Sequence[Fed | Made | Const | Absent], params: tuple[Param, ...]
+) -> Trial:
+    """A trial of one call."""
+    given = tuple(operand for operand in operands if not isinstance(operand, Absent))
+    numbers = iter(range(len(given)))
+    places = tuple(-1 if isinstance(o, Absent) else next(numbers) for o in operands)
+    return Trial(given, (Call(kernel, places, params, "trial"),))
 
 
 class View(Protocol):

@@ -233,6 +233,10 @@ class Selector:
             NodeRecord(node.name, node.op, "native", "none", "no elements", str(ROWS), 0)
         )
 
+    def give(self, value: str, layout: Layout) -> None:
+        """A value that is there already, in a layout."""
+        self._place(value, layout)
+
     def require(self, value: str, layout: Layout = ROWS) -> int:
         """The storage that holds the value in the layout; converts when needed."""
         places = self.selection.places
@@ -308,7 +312,7 @@ class Selector:
         if isinstance(decision, Alias):
             return NodeRecord(node.name, node.op, "native", "alias", decision.why, str(layout), 0)
         weights = decision.weights() if decision.weights is not None else None
-        why = decision.why + (f"; {weights}" if weights is not None and weights.sparsity else "")
+        why = decision.why + (f"; {weights}" if weights is not None and weights.is_told else "")
         return NodeRecord(
             node.name, node.op, "native", decision.kernel, why, str(layout),
             sum(self._nbytes(o, self.view.layout(o)) for o in node.outputs if o),

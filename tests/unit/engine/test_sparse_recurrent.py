@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import colonnade
 from colonnade import _core
+from colonnade.engine.tuner import Tuner
 from colonnade.planner.explain import NodeRecord
 
 needs_vectors = pytest.mark.skipif(
@@ -87,6 +88,31 @@ def test_the_choice_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert record.weights is not None
     assert record.weights.gain is not None or "ran dense" in record.advisories[0]
     assert any(path.suffix == ".json" for path in tmp_path.rglob("*"))
+
+
+class _Measured:
+    """Stands in for a tuner that found this gain, for every layer."""
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def __call__(self, key: str, *_: object) -> list[float]:
+        return [self.gain, *[1.0] * key.rsplit(" ", 1)[-1].count("|")]
+
+
+@pytest.mark.parametrize(("gain", "kernel"), [(1.1, "matmul_rows"), (1.3, "sparse_columns")])
+def test_the_input_product_must_win_its_conversions(
+    gain: float, kernel: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLONNADE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(Tuner, "time", _Measured(gain))
+    model = _model("LSTM", 4, 0.9)
+    w = numpy_helper.to_array(model.graph.initializer[1])
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(w, "w"))
+    engine = colonnade.compile(model, tune="fast", threads=1, fallback="forbid")
+    linear = next(record for record in engine.explain().nodes if record.op == "Linear")
+    assert linear.kernel == kernel
+    assert ", sparse, " in _loop(engine).why
 
 
 @needs_vectors

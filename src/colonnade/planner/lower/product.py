@@ -13,30 +13,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from colonnade.planner.choice import (
-    TRIAL_ABSENT,
-    TRIAL_WEIGHTS,
-    TRIAL_X,
-    TRIAL_Y,
+    Absent,
     Const,
+    Fed,
+    Made,
     Striped,
     Trial,
     View,
     WeightFacts,
+    make_trial,
 )
 from colonnade.planner.cost import DENSE_BIAS, SPARSITY_TRIED
 from colonnade.planner.plan import Param
 from colonnade.planner.reach import Reach
 from colonnade.planner.structure import find_structure
-
-
-@dataclass(frozen=True)
-class TrialForm:
-    """How a kernel is called alone, on rows."""
-
-    operands: tuple[int, ...]
-    """As Trial.operands."""
-    ends: tuple[Param, ...]
-    """Parameters after the head's."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +54,6 @@ class ProductKernel:
     advisories: tuple[str, ...] = ()
     in_rows: bool = False
     """Operands x, weights, bias, y in rows, and no epilogue but the clamp."""
-    trial: TrialForm | None = None
-    """None: as a product in rows or in columns is called."""
 
     def striped(self, ends: tuple[Param, ...]) -> Striped | None:
         """How it runs in a Stripe; `ends`: the epilogue's parameters."""
@@ -101,16 +89,15 @@ class Layer:
     """Columns, or images."""
     trial_size: int
     """Columns or images of a measurement: enough to be representative, few enough to be short."""
-    x: Matrix
-    y: Matrix
-    sparsity: float
+    make_trial: Callable[[ProductKernel], Trial]
+    """Of a kernel made for `trial_size` and one thread."""
+    zeros: str
+    """What there is to leave out, in words."""
+    gain_min: float = DENSE_BIAS
+    """What a sparse kernel must gain."""
 
 
 NO_CLAMP: tuple[Param, ...] = (-math.inf, math.inf)
-_IN_ROWS = TrialForm((TRIAL_X, TRIAL_WEIGHTS, TRIAL_ABSENT, TRIAL_Y), NO_CLAMP)
-_IN_COLUMNS = TrialForm(
-    (TRIAL_X, TRIAL_WEIGHTS, TRIAL_ABSENT, TRIAL_ABSENT, TRIAL_Y), (*NO_CLAMP, (), ())
-)
 
 
 def choose_product(
@@ -128,15 +115,15 @@ def choose_product(
     variants = (dense, *sparse)
     seconds = view.time(
         f"{layer.key} {'|'.join(v.name for v in variants)}",
-        lambda: [_trial(layer, variant, view) for variant in variants],
+        lambda: [layer.make_trial(v.make(layer.trial_size, 1)) for v in variants],
     )
     if seconds is None:
         return (sparse[0] if is_expected else dense).make(layer.size, view.threads)
     best = min(range(1, len(variants)), key=lambda i: seconds[i])
     gain = seconds[0] / seconds[best]
-    if gain > DENSE_BIAS:
+    if gain > layer.gain_min:
         return replace(variants[best].make(layer.size, view.threads), gain=gain)
-    advisory = f"ran dense: {layer.sparsity:.0%} zeros, the sparse kernel would run at {gain:.2f}x"
+    advisory = f"ran dense: {layer.zeros}, the sparse kernel would run at {gain:.2f}x"
     return replace(dense.make(layer.size, view.threads), advisories=(advisory,))
 
 
@@ -147,14 +134,28 @@ def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
     return WeightFacts(sparsity, structure, 4 * weights.size, product.gain)
 
 
-def _trial(layer: Layer, variant: Variant, view: View) -> Trial:
-    product = variant.make(layer.trial_size, 1)
-    form = product.trial or (_IN_ROWS if product.in_rows else _IN_COLUMNS)
-    x, y = (
-        matrix.features * layer.trial_size
-        if form is not _IN_COLUMNS
-        else matrix.features * -(-matrix.columns * layer.trial_size // view.panel) * view.panel
-        for matrix in (layer.x, layer.y)
-    )
-    params = (*product.head, *form.ends)
-    return Trial(product.kernel, form.operands, params, product.packed, 4 * x, 4 * y)
+def float_trial(size: int, x: Matrix, y: Matrix, view: View, product: ProductKernel) -> Trial:
+    """A float32 product alone, without bias and epilogue, on `size` columns or images."""
+    if product.in_rows:
+        floats = [matrix.features * matrix.columns * size for matrix in (x, y)]
+        absent: tuple[Absent, ...] = (Absent(),)
+        ends: tuple[Param, ...] = NO_CLAMP
+    else:
+        floats = [panel_lanes(matrix.features, matrix.columns * size, view) for matrix in (x, y)]
+        absent = (Absent(), Absent())
+        ends = (*NO_CLAMP, (), ())
+    made = Made(4 * floats[1])
+    operands: tuple[Fed | Made | Const | Absent, ...] = (
+        Fed(4 * floats[0]), product.packed, *absent, made,
+    )  # fmt: skip
+    return make_trial(product.kernel, operands, (*product.head, *ends))
+
+
+def bucket(share: float) -> str:
+    """A share of zeros in steps of 2.5 %: layers within one step have one measurement."""
+    return f"{round(share * 40) / 40:.3f}"
+
+
+def panel_lanes(rows: int, columns: int, view: View) -> int:
+    """Lanes of whole panels."""
+    return rows * -(-columns // view.panel) * view.panel

@@ -11,19 +11,19 @@ import numpy as np
 from colonnade import _core
 from colonnade.ir import Node
 from colonnade.planner.choice import (
-    TRIAL_ABSENT,
-    TRIAL_WEIGHTS,
-    TRIAL_X,
-    TRIAL_Y,
     Absent,
     Choice,
     Const,
+    Fed,
     In,
     Lowering,
+    Made,
     Operand,
     Out,
     Temp,
+    Trial,
     View,
+    make_trial,
 )
 from colonnade.planner.cost import (
     RECURRENT_NONZERO_COST,
@@ -33,14 +33,13 @@ from colonnade.planner.cost import (
 from colonnade.planner.lower.attributes import integer, real, text
 from colonnade.planner.lower.product import (
     Layer,
-    Matrix,
     ProductKernel,
-    TrialForm,
     Variant,
+    bucket,
     choose_product,
     find_facts,
 )
-from colonnade.planner.lower.sparse import find_sparsity, name_sparsity
+from colonnade.planner.lower.sparse import find_sparsity
 from colonnade.planner.plan import Param
 from colonnade.planner.split import choose_recurrent_items
 
@@ -54,10 +53,6 @@ SPARSE_HIDDEN_MAX = 1 << 16
 """Hidden units whose places the sparse format can tell."""
 _TRIAL_STEPS = 5
 """Steps of a measurement, the first of which has no product."""
-_TRIAL = TrialForm(
-    (TRIAL_X, TRIAL_WEIGHTS, *(TRIAL_ABSENT,) * 5, TRIAL_Y, *(TRIAL_ABSENT,) * 3), ()
-)
-"""Gates, weights, and the work, which holds the states."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +115,20 @@ def _choose_loop(
         sparse = (Variant("sparse", make),)
     layer = Layer(
         f"recurrent{sizes.kind} h{sizes.hidden} d{sizes.directions} b{sizes.batch} "
-        f"{name_sparsity(sparsity)}",
-        sizes.steps, min(sizes.steps, _TRIAL_STEPS),
-        Matrix(sizes.batch * sizes.directions * sizes.columns, 1), Matrix(sizes.work_floats, 1),
-        sparsity,
+        f"s{bucket(sparsity)}",
+        sizes.steps, min(sizes.steps, _TRIAL_STEPS), partial(_loop_trial, sizes),
+        f"{sparsity:.0%} zeros",
     )  # fmt: skip
     is_expected = is_sparse_loop_expected(sizes.batch, sparsity, view.isa)
     return choose_product(layer, dense, sparse, is_expected, view)
+
+
+def _loop_trial(sizes: _Sizes, loop: ProductKernel) -> Trial:
+    """Gates, weights, and the work, which holds the states."""
+    steps = min(sizes.steps, _TRIAL_STEPS)
+    gates = Fed(4 * steps * sizes.batch * sizes.directions * sizes.columns)
+    states = (*(Absent(),) * 5, Made(4 * sizes.work_floats), *(Absent(),) * 3)
+    return make_trial(loop.kernel, (gates, loop.packed, *states), loop.head)
 
 
 def _dense_loop(
@@ -142,9 +144,7 @@ def _dense_loop(
     packed = Const((value, "recurrent", sizes.kind, lanes), pack)
     sized = replace(sizes, steps=steps)
     params = _params(node, sized, items)
-    return ProductKernel(
-        "recurrent", params, packed, f"{name}, {_say(sized, items)}", 1, trial=_TRIAL
-    )
+    return ProductKernel("recurrent", params, packed, f"{name}, {_say(sized, items)}", 1)
 
 
 def _sparse_loop(
@@ -162,9 +162,7 @@ def _sparse_loop(
     packed = Const((value, "recurrent_sparse", sizes.kind, lanes), pack)
     sized = replace(sizes, steps=steps)
     params = _params(node, sized, items, is_sparse=True)
-    return ProductKernel(
-        "recurrent", params, packed, f"{name}, sparse, {_say(sized, items)}", 1, trial=_TRIAL
-    )
+    return ProductKernel("recurrent", params, packed, f"{name}, sparse, {_say(sized, items)}", 1)
 
 
 def _choose_items(sizes: _Sizes, weights: int, threads: int) -> int:
