@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything; 0 when all answers agreed."""
     chosen = _parse(arguments)
     rows = []
-    for layers in LAYERS:
+    for layers in chosen.layers:
         for batch, hidden in chosen.shapes:
             rows.append(_measure(layers, batch, hidden, chosen))
             print(json.dumps(rows[-1]), flush=True)
@@ -81,6 +81,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds before each turn")
     parser.add_argument("--shapes", type=_shape, nargs="+", default=SHAPES, metavar="BATCHxHIDDEN")
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
 

@@ -21,7 +21,8 @@ namespace colonnade::exec {
   X(index)                       \
   X(integer)                     \
   X(quantize)                    \
-  X(quantized)
+  X(quantized)                   \
+  X(pair_product)
 
 #define DECLARE(family) std::span<const Op> family##_ops();
 COLONNADE_OP_FAMILIES(DECLARE)

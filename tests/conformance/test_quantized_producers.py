@@ -105,7 +105,7 @@ def test_static(name: str, form: str) -> None:
     feeds = make_feeds(3)
     check_agreement(model, feeds, last_step(model))
     ops = folded_ops(model, feeds)
-    wanted = {"image": ("QConv", "QLinear"), "text": ("QLinear", "QMatMul")}[name]
+    wanted = {"image": ("QConv", "QLinear"), "text": ("QLinear", "QAttention")}[name]
     assert set(wanted) <= set(ops)
     assert not {"Conv", "MatMul", "Gemm", "Linear"} & set(ops), ops
 

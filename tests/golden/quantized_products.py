@@ -182,8 +182,12 @@ IN_FLOAT = (
           f"{IMAGE} {{ {X} w = DequantizeLinear <axis = 0> (wq, ws6, wz6)"
           " y = Conv <pads = [1,1,1,1]> (d, w, b) }",
           after=FOLDS, wq=int8(6, 4, 3, 3), wz6=np.arange(6, dtype=np.int8), b=weights(6)),
-    case(dequantize_products, "matmul_of_activations",
+    case(dequantize_products, "not_two_activations",
           "(float[2,3,8] x, float[2,8,4] z) => (int8 y) {" f"{X}"
+          " r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)  p = MatMul(d, e)"
+          " y = QuantizeLinear(p, ys, sz) }", fuses=False, after=FOLDS),
+    case(dequantize_products, "sums_of_two_activations_that_int32_may_not_hold",
+          "(float[1,32769] x, float[32769,1] z) => (int8 y) {" f"{X}"
           " r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)  p = MatMul(d, e)"
           " y = QuantizeLinear(p, ys, sz) }", after=FOLDS),
     case(dequantize_products, "not_scale_of_the_run",

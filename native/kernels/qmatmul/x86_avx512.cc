@@ -15,7 +15,7 @@ namespace {
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
-#include "kernels/conv/plan_shift_avx512.inc"
+#include "kernels/conv/plan_shift.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

@@ -1,7 +1,8 @@
 """Measures products on this machine, within a budget, and remembers what it measured.
 
-Timings are medians of interleaved runs: a machine that drifts hits all variants alike. They are
-kept in one JSON file for each CPU model and instruction set; what cannot be read is measured anew.
+Runs are interleaved: a machine that drifts hits all variants alike. The shortest run counts, since
+whatever else the machine does only adds time. Timings are kept in one JSON file for each CPU model
+and instruction set; what cannot be read is measured anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ TuneMode = Literal["off", "fast", "full"]
 BUDGET_S: Mapping[str, float] = {"fast": 0.02, "full": 0.2}
 """Seconds of running for each measured layer; packing its weights comes on top."""
 ROUNDS_MIN = 5
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 _LINE_BYTES = 64
 _SPACE_OF = {Fed: Space.INPUT, Const: Space.CONSTANT, Made: Space.OUTPUT}
 
@@ -68,7 +68,7 @@ class Tuner:
         self._is_changed = False
 
     def time(self, key: str, trials: Callable[[], Sequence[Trial]]) -> Sequence[float] | None:
-        """Median seconds of each trial."""
+        """Seconds of each trial."""
         key = self._prefix + key
         if key not in self._known:
             self._known[key] = self._measure(trials())
@@ -101,7 +101,7 @@ class Tuner:
                 start = time.perf_counter()
                 run()
                 taken.append(time.perf_counter() - start)
-        return [median(taken) for taken in seconds]
+        return [min(taken) for taken in seconds]
 
     def _load(self, trial: Trial) -> Callable[[Stream], object]:
         arrays = [self._make(operand) for operand in trial.operands]

@@ -34,21 +34,27 @@ def dequantize_products(graph: Graph) -> Iterator[Patch]:
 
 
 def why_float32(graph: Graph, node: Node) -> str:
-    """Why planner/lower/quantized.py has no kernel on 8-bit integers for the product; "" if it has."""
+    """Why planner/lower has no kernel on 8-bit integers for the product; "" if it has."""
     if node.op == "QMatMul":
-        return "no 8-bit kernel for two activations"
+        return _why_sum_is_long((graph.shape(node.inputs[0]) or (None,))[-1])
     x, w, _, x_zero, _, w_zero = node.inputs[:6]
     weights, zeros = graph.constants[w], graph.constants.get(w_zero)
     if zeros is None or zeros.any():
         return "no 8-bit kernel for weights with a zero point"
-    if weights[0].size > BYTE_DEPTH_MAX:
-        return f"sums of {weights[0].size} terms, above {BYTE_DEPTH_MAX}, may not fit int32"
+    if reason := _why_sum_is_long(weights[0].size):
+        return reason
     ends = ((x, x_zero), (node.outputs[0], (output_of(node) or ("", ""))[1]))
     if any(z and graph.dtype(v) is DType.INT8 and z not in graph.constants for v, z in ends):
         return "no 8-bit kernel for an int8 zero point that the run makes"
     if node.op == "QConv" and not _has_byte_groups(graph, node, weights):
         return "no 8-bit kernel for such groups, or for more than two spatial axes"
     return ""
+
+
+def _why_sum_is_long(terms: int | str | None) -> str:
+    if isinstance(terms, int) and terms <= BYTE_DEPTH_MAX:
+        return ""
+    return f"sums of {terms} terms, above {BYTE_DEPTH_MAX}, may not fit int32"
 
 
 def _has_byte_groups(graph: Graph, node: Node, weights: np.ndarray) -> bool:

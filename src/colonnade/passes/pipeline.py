@@ -34,6 +34,7 @@ from colonnade.passes.fuse_norm import (
     fuse_rms_norm,
 )
 from colonnade.passes.fuse_pad import fuse_pad
+from colonnade.passes.fuse_quantized_attention import fuse_quantized_attention
 from colonnade.passes.fuse_quantized_pad import fuse_quantized_pad
 from colonnade.passes.fuse_quantized_sum import fuse_quantized_sum
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
@@ -62,6 +63,7 @@ QUANTIZATION_PASSES = (
     fold_output_quantization,  # QuantizeLinear -> the product's output
     fold_dequantized,  # weights of float32 products
     widen_max_pool,  # of 8 bits -> float32
+    fuse_quantized_attention,  # two QMatMul with a softmax between them -> QAttention
     dequantize_products,  # what no 8-bit kernel takes -> float32; the last one
 )
 """From every producer's form to QLinear, QConv and QMatMul (reference/quantized_products.py)."""

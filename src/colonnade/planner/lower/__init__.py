@@ -23,6 +23,7 @@ _FAMILIES = (
     "integer",
     "quantized",
     "quantized_recurrent",
+    "pair_product",
     "quantize",
 )
 

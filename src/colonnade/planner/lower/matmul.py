@@ -210,14 +210,14 @@ def _lower_general(node: Node, view: View) -> Choice | str:
     row, name, _ = _core.choose_general_matmul(view.isa, m, n, k)
     params = (
         row, m, n, k, 1.0, k, 1, n, 1,
-        _batch_offsets(a_full, batch), _batch_offsets(b_full, batch),
+        batch_offsets(a_full, batch), batch_offsets(b_full, batch),
     )  # fmt: skip
     operands = (In(node.inputs[0]), In(node.inputs[1]), Out(node.outputs[0]))
     flops = 2 * math.prod(batch) * m * n * k
     return Choice("matmul_general", operands, params, f"{name}, two activations", flops=flops)
 
 
-def _batch_offsets(full: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
+def batch_offsets(full: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
     """Offset in elements of each broadcast batch item's matrix."""
     size = full[-2] * full[-1]
     own = full[:-2]
