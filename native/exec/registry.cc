@@ -16,6 +16,7 @@ namespace colonnade::exec {
   X(attention)                   \
   X(pool)                        \
   X(rnn)                         \
+  X(qrnn)                        \
   X(shape)                       \
   X(index)                       \
   X(integer)                     \

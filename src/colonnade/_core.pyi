@@ -160,4 +160,26 @@ def pack_conv(
     shape: Sequence[int],
     transposed: bool,
 ) -> NDArray[numpy.float32]: ...
+def choose_byte_recurrent(isa: str) -> tuple[int, str]: ...
+def pack_byte_recurrent(
+    kind: int,
+    r: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
+def pack_recurrent_scales(
+    kind: int,
+    rows: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
+def pack_recurrent_sums(
+    kind: int,
+    rows: Annotated[NDArray[numpy.int32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
 def read_panels(reach: Sequence[int], panel: int, end: int) -> tuple[int, int]: ...

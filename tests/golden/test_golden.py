@@ -28,6 +28,7 @@ from golden import (
     quantized_moves,
     quantized_operators,
     quantized_products,
+    quantized_recurrent,
     recurrent,
     widened,
 )
@@ -48,6 +49,7 @@ CASES: tuple[Case, ...] = (
     *quantized_moves.CASES,
     *quantized_operators.CASES,
     *quantized_products.CASES,
+    *quantized_recurrent.CASES,
     *recurrent.CASES,
     *widened.CASES,
 )

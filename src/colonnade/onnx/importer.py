@@ -210,7 +210,7 @@ class _Importer:
         attrs: dict[str, AttrValue] = {
             attribute.name: attributes.from_proto(attribute, self._reader, captures, payload)
             for attribute in node.attribute
-        }
+        } | attributes.from_metadata(node)
         self._type_outputs(node)
         return Node(
             op=node.op_type,

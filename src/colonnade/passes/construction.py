@@ -67,7 +67,7 @@ class Construction:
         self._types[name] = TensorType(DType.from_numpy(array.dtype), array.shape)
         return name
 
-    def declare(self, value: str, dtype: DType, shape: Sequence[int]) -> None:
+    def declare(self, value: str, dtype: DType, shape: Sequence[int | str | None]) -> None:
         """The type of a value that an added node makes."""
         self._types[value] = TensorType(dtype, tuple(shape))
 

@@ -43,6 +43,7 @@ from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
+from colonnade.passes.split_quantized_recurrent import split_quantized_recurrent
 from colonnade.passes.split_recurrent import split_recurrent
 from colonnade.passes.tabulate_elementwise import tabulate_elementwise
 from colonnade.passes.unpack_block_weights import unpack_block_weights
@@ -54,6 +55,7 @@ QUANTIZATION_PASSES = (
     adopt_integer_products,  # MatMulInteger, ConvInteger + Cast + Mul -> QLinear, QConv, QMatMul
     move_dequantize,  # behind moves, so that what follows sees integers
     remove_requantize,  # QuantizeLinear(DequantizeLinear(x)) that gives x back
+    split_quantized_recurrent,  # 8-bit LSTM, GRU, RNN -> one product over all steps + QRecurrent
     fold_quantized_products,  # products of DequantizeLinear -> QConv, QLinear, QMatMul
     fuse_quantized_pad,  # padding with the zero point into QConv
     fold_product_bias,  # Add of a constant -> bias

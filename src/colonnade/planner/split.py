@@ -18,6 +18,8 @@ RECURRENT_NEAR = 1 << 17
 """Recurrent weights (floats) that a thread's second-level cache keeps beside its states."""
 RECURRENT_ALONE = 1 << 15
 """Products of a step and direction below which threads that share it only wait for each other."""
+BYTE_RECURRENT_UNITS = 4
+"""Units a thread of a recurrent layer on bytes: each quantizes the state anew."""
 RECURRENT_ITEMS = 4
 """Batch items that a unit needs to keep the registers of the recurrent kernels busy."""
 IMBALANCE_MAX = 1.05
@@ -69,3 +71,8 @@ def choose_recurrent_items(directions: int, batch: int, weights: int, threads: i
     if weights <= RECURRENT_NEAR and batch >= shares * RECURRENT_ITEMS:
         return -(-batch // shares)
     return 0
+
+
+def choose_byte_recurrent_tiles(tiles: int, threads: int) -> int:
+    """Tiles of hidden units that one unit of a recurrent layer on bytes takes."""
+    return max(1, tiles // (threads * BYTE_RECURRENT_UNITS))

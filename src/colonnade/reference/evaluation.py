@@ -24,6 +24,7 @@ from colonnade.reference import (
     quantize,
     quantized_attention,
     quantized_products,
+    quantized_recurrent,
     reduce,
     resize,
     rnn,
@@ -38,8 +39,8 @@ from colonnade.reference.operation import Operation
 
 _FAMILIES = (
     attention, cast, conv, elementwise, fused, generate, index, logic, loss, matmul, norm, pool,
-    quantize, quantized_attention, quantized_products, reduce, resize, rnn, shape, signal, text,
-    training,
+    quantize, quantized_attention, quantized_products, quantized_recurrent, reduce, resize, rnn,
+    shape, signal, text, training,
 )  # fmt: skip
 
 OPS: dict[tuple[str, str], Operation] = {

@@ -22,6 +22,7 @@ _FAMILIES = (
     "index",
     "integer",
     "quantized",
+    "quantized_recurrent",
     "pair_product",
     "bytes",
     "borders",

@@ -47,7 +47,7 @@ from colonnade.planner.split import choose_recurrent_items
 _RNN = {"tanh": 0, "relu": 1}
 _LSTM, _GRU, _GRU_RESET_BEHIND = 2, 3, 4
 _NUM_INPUTS, _NUM_OUTPUTS = 7, 3
-_STATES_KEPT = 4
+STATES_KEPT = 4
 """Hidden states of work for each direction and batch item: see recurrent_work_floats."""
 SPARSE_HIDDEN_MAX = 1 << 16
 """Hidden units whose places the sparse format can tell."""
@@ -70,7 +70,7 @@ class _Sizes:
 
     @property
     def work_floats(self) -> int:
-        return _STATES_KEPT * self.directions * self.batch * self.hidden
+        return STATES_KEPT * self.directions * self.batch * self.hidden
 
 
 def lower_recurrent(node: Node, view: View) -> Choice | str:
@@ -80,7 +80,7 @@ def lower_recurrent(node: Node, view: View) -> Choice | str:
     directions, hidden, columns = view.shape(r)
     is_batch_first = integer(node, "layout", 0)
     steps, batch = (shape[1], shape[0]) if is_batch_first else shape[:2]
-    sizes = _Sizes(_kind(node), steps, batch, hidden, directions, columns)
+    sizes = _Sizes(kind_of(node), steps, batch, hidden, directions, columns)
     array = view.constant(r)
     loop = None if array is None else _choose_loop(node, r, array, sizes, view)
     inputs = (*node.inputs, *("",) * (_NUM_INPUTS - len(node.inputs)))
@@ -188,7 +188,8 @@ def _say(sizes: _Sizes, items: int) -> str:
     return f"{sizes.steps} steps of {sizes.hidden} units, {how}"
 
 
-def _kind(node: Node) -> int:
+def kind_of(node: Node) -> int:
+    """The code of the layer's RecurrentKind."""
     kind = text(node, "kind", "")
     if kind == "RNN":
         return _RNN[text(node, "activation", "tanh")]
