@@ -109,7 +109,8 @@ class Writer:
     def save(self, logits: str, path: Path, side: int) -> None:
         """Write the model of `input` [batch, 3, side, side] and `logits` [batch, classes]."""
         self.nodes.append(helper.make_node("Identity", [logits], ["logits"]))
-        image, classes = ["batch", 3, side, side], ["batch", self.channels[logits]]
+        image: list[str | int | None] = ["batch", 3, side, side]
+        classes: list[str | int | None] = ["batch", self.channels[logits]]
         graph = helper.make_graph(
             self.nodes, path.stem,
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, image)],

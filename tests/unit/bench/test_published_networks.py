@@ -20,7 +20,9 @@ SIZES = {
     "inception_v3": (94, 23_834_568),
 }
 """Convolutions, and parameters as they are published: without statistics of normalisations.
-Those of ResNet v2 follow from v1's: the same convolutions, and normalisations of what goes into them."""
+
+Those of ResNet v2 follow from v1's: the same convolutions, and normalisations of their inputs.
+"""
 SIDES = {"inception_v3": 75}
 """The smallest image that leaves a pixel; others take 64."""
 
