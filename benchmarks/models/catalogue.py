@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from models.cache import cache_dir, written_whole
+from models.published import NETWORKS, Network
 from models.requirements import require
 from models.samples import audio, photos, sentences, text_images
 from models.sparse import REVISION as SPARSE_REVISION
@@ -53,7 +54,8 @@ class Model:
 
 
 def names() -> list[str]:
-    """Every model, in the order of the catalogue; sparse variants are known to `find` only."""
+    """Every model, in the order of the catalogue; networks of published tables and sparse
+    variants are known to `find` only."""
     return list(MODELS)
 
 
@@ -89,14 +91,30 @@ def inputs(name: str, batch: int = 1, seq: int | None = None) -> Inputs:
 def find(name: str) -> Model:
     """The entry of a name; KeyError lists the known names.
 
-    Besides those of the catalogue there are sparse variants of every model (see sparse.py).
+    Besides those of the catalogue there are networks of published tables (see published.py) and
+    sparse variants of every model (see sparse.py).
     """
     if name in MODELS:
         return MODELS[name]
+    if name in NETWORKS:
+        return _published_model(name, NETWORKS[name])
     variant = parse_variant(name)
     if variant is None or variant.dense not in MODELS:
         raise KeyError(f"no model {name!r}; the models are {names()}, and sparse variants of them")
     return _sparse_model(MODELS[variant.dense], variant, name)
+
+
+def _published_model(name: str, network: Network) -> Model:
+    return Model(
+        name,
+        f"{network.summary}, random weights",
+        lambda path: network.write(path, network.side),
+        photos.resnet_inputs,
+        "pixels a side",
+        network.side,
+        fixed_seq=True,
+        trained=False,
+    )
 
 
 def _sparse_model(dense: Model, variant: Variant, name: str) -> Model:

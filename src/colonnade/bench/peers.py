@@ -93,7 +93,8 @@ class TimedEngine(Protocol):
 class Worker:
     """One engine with one model in a process of its own. Use as a context manager.
 
-    Its Python is this one, or COLONNADE_PEER_<NAME>_PYTHON. Every method raises RunError when the
+    Its Python is this one, or COLONNADE_PEER_<NAME>_PYTHON. `environment` is set for it on top of
+    this process's. Every method raises RunError when the
     process dies, ModelError when the engine refuses the model.
     """
 
@@ -104,13 +105,14 @@ class Worker:
         threads: int,
         streams: int = 1,
         scheduler: str = "single_stream",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if name not in ENGINES:
             raise InputError(f"unknown engine {name!r}; the engines are {', '.join(ENGINES)}")
         self.name = name
         self._python = str(knobs.peer_python(name) or sys.executable)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the worker
-        self._process = _spawn(self._python, self._stderr)
+        self._process = _spawn(self._python, self._stderr, environment or {})
         try:
             opened = self._ask(
                 {
@@ -261,16 +263,18 @@ class Worker:
         return RunError(f"{self.name}: {error}")
 
 
-def _spawn(python: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
+def _spawn(
+    python: str, stderr: IO[bytes], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    whole = {**os.environ, **environment}
     if python != sys.executable:
-        environment.pop("PYTHONPATH", None)  # it was meant for this interpreter
+        whole.pop("PYTHONPATH", None)  # it was meant for this interpreter
     return subprocess.Popen(
         [python, str(WORKER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env=environment,
+        env=whole,
     )
 
 
