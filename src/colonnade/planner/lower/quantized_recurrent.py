@@ -11,8 +11,8 @@ from colonnade import _core
 from colonnade.ir import Node
 from colonnade.planner.choice import Absent, Choice, Const, In, Lowering, Operand, Out, Temp, View
 from colonnade.planner.lower.attributes import integer, real, text
-from colonnade.planner.lower.quantized import zero_operand
 from colonnade.planner.lower.rnn import STATES_KEPT, kind_of
+from colonnade.planner.lower.scales import zero_operand
 from colonnade.planner.split import choose_byte_recurrent_tiles, choose_recurrent_items
 
 _NUM_INPUTS, _NUM_OUTPUTS = 10, 3
