@@ -24,7 +24,7 @@ from colonnade.ir.patch import apply_patch
 from colonnade.onnx.exporter import export_model
 from colonnade.onnx.importer import import_model
 from colonnade.passes.quantize_recurrent import ByteScale, quantize_recurrent
-from colonnade.passes.split_quantized_recurrent import STATE
+from colonnade.passes.split_recurrent import STATE
 from kernels.harness import AVAILABLE
 
 ort = pytest.importorskip("onnxruntime")

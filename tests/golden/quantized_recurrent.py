@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from colonnade.passes.split_quantized_recurrent import STATE, split_quantized_recurrent
+from colonnade.passes.split_quantized_recurrent import split_quantized_recurrent
+from colonnade.passes.split_recurrent import STATE
 from golden.builder import Case, Constants, weights
 from golden.quantized import int8, powers, uint8
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node, Patch
 from colonnade.passes.construction import OPSET, Construction
-from colonnade.passes.split_quantized_recurrent import STATE
-from colonnade.passes.split_recurrent import GATES
+from colonnade.passes.split_recurrent import GATES, STATE
 
 INT8_MAX = 127
 
@@ -33,16 +32,22 @@ UNIT = ByteScale(1 / 127, 128)
 
 
 def quantize_recurrent(
-    graph: Graph, node: Node, x: ByteScale | None = None, state: ByteScale = UNIT
+    graph: Graph,
+    node: Node,
+    x: ByteScale | None = None,
+    state: ByteScale = UNIT,
+    *,
+    per_row: bool = True,
 ) -> Patch:
     """LSTM, GRU or RNN with constant float32 weights, in 8 bits. x: None leaves the input alone.
 
-    Raises ValueError for another operator or weights that are no float32 constants. The graph needs
-    opset 13 for scales by row.
+    `per_row`: a scale for each row of W and of R, which both directions share, instead of one.
+    Raises ValueError for another operator, and for weights that are no float32 constants, empty or
+    not finite. The graph needs opset 13 for scales by row.
     """
     _verify(graph, node)
     made = Construction(graph, node, "quantized")
-    w, r = (_add_weights(made, graph.constants[value]) for value in node.inputs[1:3])
+    w, r = (_add_weights(made, graph.constants[value], per_row) for value in node.inputs[1:3])
     first = node.inputs[0]
     if x is not None:
         first = _add_borders(made, graph, first, x, next(out for out in node.outputs if out))
@@ -57,15 +62,19 @@ def _verify(graph: Graph, node: Node) -> None:
     for value in node.inputs[1:3]:
         if value not in graph.constants or graph.dtype(value) is not DType.FLOAT32:
             raise ValueError(f"{node}: weights {value!r} are no float32 constant")
+        array = graph.constants[value]
+        if array.size == 0 or not np.isfinite(array).all():
+            raise ValueError(f"{node}: weights {value!r} are empty or not finite")
 
 
-def _add_weights(made: Construction, array: np.ndarray) -> str:
-    """[directions, rows, k] with a scale a row, that of both directions."""
-    top = np.abs(array).max(axis=(0, 2))
-    scale = (np.where(top > 0, top, 1) / INT8_MAX).astype(np.float32)
-    integers = np.rint(array / scale[:, None]).clip(-INT8_MAX, INT8_MAX).astype(np.int8)
+def _add_weights(made: Construction, array: np.ndarray, per_row: bool) -> str:
+    """[directions, rows, k] with a scale a row, that of both directions, or one for all."""
+    top = np.abs(array).max(axis=(0, 2) if per_row else None)
+    least = np.where(top > 0, top / INT8_MAX, 1)
+    scale = np.maximum(least, np.finfo(np.float32).tiny).astype(np.float32)
+    integers = np.rint(array / scale.reshape(-1, 1)).clip(-INT8_MAX, INT8_MAX).astype(np.int8)
     inputs = (made.constant(integers), made.constant(scale))
-    return made.call("DequantizeLinear", inputs, array.shape, {"axis": 1})
+    return made.call("DequantizeLinear", inputs, array.shape, {"axis": 1} if per_row else {})
 
 
 def _add_borders(made: Construction, graph: Graph, x: str, how: ByteScale, prefix: str) -> str:

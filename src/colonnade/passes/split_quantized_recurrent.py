@@ -28,10 +28,8 @@ from colonnade.passes.quantization import (
     make_weights,
 )
 from colonnade.passes.quantized_constants import EIGHT_BITS
-from colonnade.passes.split_recurrent import GATES, RecurrentSplit, usual_activation
+from colonnade.passes.split_recurrent import GATES, STATE, RecurrentSplit, usual_activation
 
-STATE = "colonnade.state"
-"""Attribute of LSTM, GRU and RNN: how the hidden state is quantized."""
 HIDDEN_MAX = 1 << 15
 """Terms of a sum of uint8 x int8 that surely fit int32."""
 _NUM_INPUTS, _NUM_DYNAMIC_INPUTS = 8, 12
@@ -122,7 +120,8 @@ def _read_static(graph: Graph, node: Node) -> _Layer | None:
     if node.domain or node.op not in GATES or STATE not in node.attrs:
         return None
     w, r = (_dequantized(graph, node.inputs[i]) for i in (_W, _R))
-    return _layer(node, node, w, r, read_state(node))
+    plain = {name: value for name, value in node.attrs.items() if name != STATE}
+    return _layer(replace(node, attrs=plain), node, w, r, read_state(node))
 
 
 def _dequantized(graph: Graph, value: str) -> _Rows | None:

@@ -14,6 +14,8 @@ import numpy as np
 from colonnade.ir import AttrValue, DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import Construction
 
+STATE = "colonnade.state"
+"""Attribute of LSTM, GRU and RNN: how the hidden state is quantized."""
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _DEFAULTS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
 
@@ -87,7 +89,7 @@ class RecurrentSplit:
             "layout": node.attrs.get("layout", 0),
             "linear_before_reset": node.attrs.get("linear_before_reset", 0),
         }
-        for name in ("clip", "input_forget"):
+        for name in ("clip", "input_forget", STATE):
             if value := node.attrs.get(name):
                 attrs[name] = value
         return attrs

@@ -13,7 +13,7 @@ from colonnade.quantization.calibrate import compile_graph
 from colonnade.quantization.data.source import Source
 from colonnade.quantization.deviation import Deviation, compare_graphs
 from colonnade.quantization.place import Placement
-from colonnade.quantization.policy import find_rule, passes_range
+from colonnade.quantization.policy import find_rule, key_of, passes_range
 from colonnade.quantization.report import LayerRecord, OutputRecord, Report, Speed
 from colonnade.quantization.search import Found
 
@@ -33,7 +33,7 @@ def make_report(
 ) -> Report:
     """Run both graphs with every layer's output and compare them."""
     layers = [node for node in exact.nodes if _is_layer(node, placement)]
-    values = [node.outputs[0] for node in layers]
+    values = [key_of(node) for node in layers]
     deviations = compare_graphs(exact, quantized, values, source, threads, SAMPLES_MAX)
     kernels = _find_kernels(quantized, source, threads)
     records = tuple(
@@ -47,7 +47,7 @@ def make_report(
 
 
 def _is_layer(node: Node, placement: Placement) -> bool:
-    out, rule = node.outputs[0], find_rule(node)
+    out, rule = key_of(node), find_rule(node)
     is_sum = rule is not None and rule.kind == "sum" and out in placement.readers
     return out in placement.products or out in placement.refused or is_sum
 
@@ -61,7 +61,7 @@ def _layer(
     found: Found,
     kernels: Mapping[str, str],
 ) -> LayerRecord:
-    out = node.outputs[0]
+    out = key_of(node)
     why = placement.refused.get(out, "")
     precision: Literal["8-bit", "float32"] = "float32" if why else "8-bit"
     weights = exact.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from colonnade.ir import Graph, Node
 from colonnade.quantization.place import Placement, place
+from colonnade.quantization.policy import key_of
 from colonnade.quantization.ranges import Range, Scale, choose_scale
 from colonnade.quantization.weights import fits_float32
 from colonnade.quantization.write_qdq import write_qdq
@@ -24,10 +25,10 @@ class Draft:
     per_channel: bool
 
     def place(self, left_out: Mapping[str, str] = NOTHING) -> Placement:
-        """Where 8 bits go; `left_out` gives reasons for nodes, by first output, to stay float32."""
+        """Where 8 bits go; `left_out` gives reasons for nodes, by `key_of`, to stay float32."""
 
         def reason(node: Node) -> str:
-            return left_out.get(node.outputs[0]) or self.is_excluded(node)
+            return left_out.get(key_of(node)) or self.is_excluded(node)
 
         return place(self.graph, reason)
 
@@ -43,12 +44,12 @@ class Draft:
         scales = self._scales(placement)
         found = {}
         for node in self.graph.nodes:
-            weights = placement.products.get(node.outputs[0])
+            weights = placement.products.get(key_of(node))
             if weights is None:
                 continue
             x = scales[placement.group[node.inputs[0]]]
             if not fits_float32(self.graph.constants[weights.value], float(x.scale)):
-                found[node.outputs[0]] = "the scale of its products is beyond float32"
+                found[key_of(node)] = "the scale of its products is beyond float32"
         return found
 
     def _scales(self, placement: Placement) -> dict[str, Scale]:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from colonnade.ir import DType, Graph, Node
-from colonnade.quantization.policy import Rule, Weights, biased, find_rule, passes_range
+from colonnade.quantization.policy import Rule, Weights, biased, find_rule, key_of, passes_range
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where 8 bits are. Nodes are named by their first output, which is unique."""
+    """Where 8 bits are. Nodes go by `key_of`, which is unique."""
 
     products: Mapping[str, Weights]
     readers: frozenset[str]
@@ -37,7 +37,7 @@ def place(graph: Graph, is_excluded: Callable[[Node], str]) -> Placement:
     for node in graph.nodes:
         reason = wanted.reason_against(node)
         if reason:
-            refused[node.outputs[0]] = reason
+            refused[key_of(node)] = reason
     values = tuple(value for value in _in_order(graph) if value in wanted.values)
     group = _share_scales(graph, wanted.readers, values)
     return Placement(products, frozenset(wanted.readers), values, group, refused)
@@ -55,9 +55,9 @@ def _find_products(
         if not found and rule.find_weights is not None:
             found = rule.find_weights(graph, node)
         if isinstance(found, Weights):
-            products[node.outputs[0]] = found
+            products[key_of(node)] = found
         else:
-            refused[node.outputs[0]] = found
+            refused[key_of(node)] = found
     return products, refused
 
 
@@ -68,12 +68,12 @@ class _Wanted:
         self, graph: Graph, products: Mapping[str, Weights], is_excluded: Callable[[Node], str]
     ) -> None:
         self._graph = graph
-        self._excluded = {n.outputs[0]: why for n in graph.nodes if (why := is_excluded(n))}
+        self._excluded = {key_of(n): why for n in graph.nodes if (why := is_excluded(n))}
         self._comes: dict[str, bool] = {}
         self._products = products
         self.readers: set[str] = set(products)
         self.values: set[str] = {
-            node.inputs[0] for node in graph.nodes if node.outputs[0] in products
+            node.inputs[0] for node in graph.nodes if key_of(node) in products
         }
 
     def settle(self) -> None:
@@ -84,7 +84,7 @@ class _Wanted:
             self._comes.clear()
             for node in reversed(self._graph.nodes):
                 rule = find_rule(node)
-                if rule is not None and node.outputs[0] not in self.readers:
+                if rule is not None and key_of(node) not in self.readers:
                     self._try_add(node, rule)
 
     def _try_add(self, node: Node, rule: Rule) -> None:
@@ -92,7 +92,7 @@ class _Wanted:
             return
         if not self._makes_integers(node):
             return  # a move of float32 values: what it leads to quantizes them behind it
-        self.readers.add(node.outputs[0])
+        self.readers.add(key_of(node))
         self.values.update(data_inputs(node, rule))
         if rule.kind == "shared":
             self.values.update(out for out in node.outputs if out)
@@ -106,8 +106,8 @@ class _Wanted:
     def _cannot(self, node: Node, rule: Rule) -> str:
         if rule.kind not in ("sum", "shared"):
             return "neither a sum nor a move"
-        if node.outputs[0] in self._excluded:
-            return self._excluded[node.outputs[0]]
+        if key_of(node) in self._excluded:
+            return self._excluded[key_of(node)]
         inputs = data_inputs(node, rule)
         if any(value in self._graph.constants for value in inputs):
             return "one operand is constant"
@@ -132,7 +132,7 @@ class _Wanted:
         return self._comes[value]
 
     def _makes_integers(self, node: Node) -> bool:
-        if node.outputs[0] in self.readers:
+        if key_of(node) in self.readers:
             return True
         if passes_range(self._graph, node):
             return self._comes_as_integers(node.inputs[0])
@@ -147,7 +147,7 @@ class _Wanted:
     def reason_against(self, node: Node) -> str:
         """Why a sum stays float32; "" for one in 8 bits, and for what is no layer."""
         rule = find_rule(node)
-        if rule is None or rule.kind != "sum" or node.outputs[0] in self.readers:
+        if rule is None or rule.kind != "sum" or key_of(node) in self.readers:
             return ""
         if self._graph.dtype(node.outputs[0]) is not DType.FLOAT32:
             return ""
@@ -180,7 +180,7 @@ def _share_scales(graph: Graph, readers: set[str], values: Iterable[str]) -> dic
 
     for node in graph.nodes:
         rule = find_rule(node)
-        if rule is None or rule.kind != "shared" or node.outputs[0] not in readers:
+        if rule is None or rule.kind != "shared" or key_of(node) not in readers:
             continue
         first, *others = (*data_inputs(node, rule), *filter(None, node.outputs))
         for other in others:

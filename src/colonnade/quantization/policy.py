@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from colonnade.ir import DType, Graph, Node
+from colonnade.passes.split_quantized_recurrent import HIDDEN_MAX
+from colonnade.passes.split_recurrent import usual_activation
 
 Kind = Literal["product", "sum", "shared", "float32"]
 """product: 8-bit input and weights. sum: two 8-bit inputs and output. shared: moves or selects what
@@ -26,6 +28,8 @@ class Weights:
     value: str
     axis: int
     bias: str = ""
+    is_recurrent: bool = False
+    """`value` is W; R goes with it, the bias stays float32."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class Rule:
     """A reason for which this node stays in float32, or ""."""
     why: str = ""
     """Why the operator stays in float32."""
+
+
+def key_of(node: Node) -> str:
+    """What a node goes by: its first output that has a name, as recurrent layers may leave some out."""
+    return next(filter(None, node.outputs), "")
 
 
 def find_rule(node: Node) -> Rule | None:
@@ -68,8 +77,33 @@ def _matmul(graph: Graph, node: Node) -> Weights | str:
     return _weights(graph, node, 1)
 
 
+def _recurrent(graph: Graph, node: Node) -> Weights | str:
+    if usual_activation(node) != "tanh":
+        return "its activations do not keep the state in [-1, 1]"
+    for value in node.inputs[1:3]:
+        if reason := _array_reason(graph, node, value):
+            return reason
+    if graph.constants[node.inputs[2]].shape[2] > HIDDEN_MAX:
+        return f"more than {HIDDEN_MAX} hidden units"
+    _, _, _, bias, _, state, *_ = (*node.inputs, *("",) * 3)
+    if bias and bias not in graph.constants:
+        return "its bias is not constant"
+    if np.abs(graph.constants.get(state, np.zeros(1))).max(initial=0) > 1:
+        return "its initial state lies outside [-1, 1]"
+    return Weights(node.inputs[1], 1, is_recurrent=True)
+
+
 def _weights(graph: Graph, node: Node, axis: int) -> Weights | str:
     value = node.inputs[1]
+    if reason := _array_reason(graph, node, value):
+        return reason
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    reason = _bias_reason(graph, bias, graph.constants[value].shape[axis]) if bias else ""
+    return reason or Weights(value, axis, bias)
+
+
+def _array_reason(graph: Graph, node: Node, value: str) -> str:
+    """Why weights cannot be quantized; "" if they can."""
     array = graph.constants.get(value)
     if array is None:
         return "its weights are not constant"
@@ -77,9 +111,7 @@ def _weights(graph: Graph, node: Node, axis: int) -> Weights | str:
         return f"its type is {graph.dtype(node.inputs[0]).value}"
     if array.size == 0 or not np.isfinite(array).all():
         return "its weights are empty or not finite"
-    bias = node.inputs[2] if len(node.inputs) > 2 else ""
-    reason = _bias_reason(graph, bias, array.shape[axis]) if bias else ""
-    return reason or Weights(value, axis, bias)
+    return ""
 
 
 def _bias_reason(graph: Graph, bias: str, features: int) -> str:
@@ -116,7 +148,7 @@ def _single_output(_: Graph, node: Node) -> str:
 
 
 _MOVE = Rule("shared")
-_RECURRENT = Rule("float32", why="recurrent layers are not quantized yet")
+_RECURRENT = Rule("product", _recurrent)
 
 RULES: Mapping[str, Rule] = {
     "Conv": Rule("product", _conv),

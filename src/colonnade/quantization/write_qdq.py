@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from colonnade.ir import DType, Graph, Node, TensorType, verify_graph
+from colonnade.passes.quantize_recurrent import quantize_recurrent
 from colonnade.passes.remove_dead_nodes import remove_dead_nodes
 from colonnade.quantization.place import Placement, data_inputs
-from colonnade.quantization.policy import Weights, find_rule, opset_of
+from colonnade.quantization.policy import Weights, find_rule, key_of, opset_of
 from colonnade.quantization.ranges import Scale
 from colonnade.quantization.weights import quantize_weights
 
@@ -51,7 +52,7 @@ class _Writer:
         for value in self._graph.inputs:
             self._add_borders(value)
         for node in self._graph.nodes:
-            is_reader = node.outputs[0] in self._placement.readers
+            is_reader = key_of(node) in self._placement.readers
             self._nodes.append(self._on_integers(node) if is_reader else node)
             for out in node.outputs:
                 self._add_borders(out)
@@ -80,10 +81,21 @@ class _Writer:
         assert rule is not None
         data = set(data_inputs(node, rule))
         inputs = tuple(self._dequantized[v] if v in data else v for v in node.inputs)
-        weights = self._placement.products.get(node.outputs[0])
+        weights = self._placement.products.get(key_of(node))
+        if weights is not None and weights.is_recurrent:
+            return self._recurrent(replace(node, inputs=inputs))
         if weights is not None:
             inputs = (inputs[0], *self._weights(node, weights))
         return replace(node, inputs=inputs)
+
+    def _recurrent(self, node: Node) -> Node:
+        """The layer on dequantized W and R; it says itself how its state is quantized."""
+        patch = quantize_recurrent(self._graph, node, per_row=self._per_channel)
+        self._types.update(patch.types)
+        self._constants.update(patch.constants)
+        *dequantized, layer = patch.add
+        self._nodes += [replace(made, version=self._opset) for made in dequantized]
+        return layer
 
     def _weights(self, node: Node, weights: Weights) -> tuple[str, ...]:
         array = self._graph.constants[weights.value]
@@ -95,7 +107,7 @@ class _Writer:
         made = quantize_weights(
             array, weights.axis, bias, float(x.scale), per_channel=self._per_channel
         )
-        prefix = node.outputs[0]
+        prefix = key_of(node)
         values = [self._dequantize(f"{prefix}/weight", made.weights, made.scale, weights.axis)]
         if made.bias is not None:
             values.append(self._dequantize(f"{prefix}/bias", made.bias, made.bias_scale, 0))

@@ -96,7 +96,7 @@ def test_a_model_that_is_quantized_already() -> None:
         ({"method": "median"}, "it is one of 'minmax'"),
         ({"percentile": 40.0}, "it lies above 50"),
         ({"smooth_alpha": 2.0}, "between 0 and 1"),
-        ({"ops": ["LSTM"]}, "'LSTM' cannot be quantized"),
+        ({"ops": ["Einsum"]}, "'Einsum' cannot be quantized"),
     ],
 )
 def test_options_that_mean_nothing(options: dict[str, object], text: str) -> None:

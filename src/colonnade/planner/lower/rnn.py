@@ -10,6 +10,7 @@ import numpy as np
 
 from colonnade import _core
 from colonnade.ir import Node
+from colonnade.passes.split_recurrent import STATE
 from colonnade.planner.choice import (
     Absent,
     Choice,
@@ -93,14 +94,25 @@ def lower_recurrent(node: Node, view: View) -> Choice | str:
         *(Out(value) if value else Absent() for value in outputs),
     )
     flops = 2 * steps * batch * sizes.r_floats
+    told = _tell_ignored_state(node)
     if loop is None or array is None:
         why = f"{_core.choose_recurrent(view.isa)[1]}, {_say(sizes, 0)}"
-        return Choice("recurrent", operands, _params(node, sizes, 0), why, flops=flops)
+        return Choice("recurrent", operands, _params(node, sizes, 0), why, flops=flops, advisories=told)
     rows = array.transpose(0, 2, 1).reshape(-1, hidden)
     return Choice(
-        "recurrent", operands, loop.head, loop.why, flops=flops, advisories=loop.advisories,
+        "recurrent", operands, loop.head, loop.why, flops=flops, advisories=(*loop.advisories, *told),
         weights=lambda: find_facts(loop, rows),
     )  # fmt: skip
+
+
+def _tell_ignored_state(node: Node) -> tuple[str, ...]:
+    """An advisory for a layer that is to have an 8-bit state, but has other weights."""
+    if STATE not in node.attrs:
+        return ()
+    return (
+        f"ran in float32, its metadata {STATE!r} is ignored: W and R must be DequantizeLinear of "
+        "8-bit constants with a scale a row or one for all, those of R with zero point 0",
+    )
 
 
 def _choose_loop(
