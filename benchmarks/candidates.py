@@ -55,6 +55,12 @@ def time_few_runs(candidate: Candidate, feeds: Feeds, threads: int, runs: int) -
     return Measured(float(np.median(times_ns)) / 1e6, answers)
 
 
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two arrays as vectors: 1 for the same direction."""
+    flat_a, flat_b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    return float(flat_a @ flat_b / (np.linalg.norm(flat_a) * np.linalg.norm(flat_b)))
+
+
 def _start(candidate: Candidate, feeds: Feeds, threads: int) -> Worker:
     worker = Worker(candidate.engine, candidate.model, threads, environment=candidate.environment)
     try:

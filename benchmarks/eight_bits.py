@@ -61,6 +61,7 @@ def _write(name: str, form: str, path: Path) -> None:
             onnx.save(to_integer_form(onnx.load(quantize(name, "qdq"))), part)
         else:
             _quantize_by_onnxruntime(name, form, part)
+            drop_unused_domains(part)
         onnx.checker.check_model(str(part))
 
 
@@ -91,6 +92,16 @@ def _quantize_by_onnxruntime(name: str, form: str, path: Path) -> None:
             quant_format=QuantFormat.QDQ if form == "qdq" else QuantFormat.QOperator,
             op_types_to_quantize=None if is_image(models.build(name)) else PRODUCTS,
         )  # fmt: skip
+
+
+def drop_unused_domains(path: Path) -> None:
+    """Rewrite the file without opsets that no node needs: older engines refuse new ones."""
+    model = onnx.load(path)
+    used = {"", *(node.domain for node in model.graph.node)}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.save(model, path)
 
 
 def _quantize_by_nncf(name: str, path: Path) -> None:

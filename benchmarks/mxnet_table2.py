@@ -29,11 +29,9 @@ from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import numpy as np
-
 import colonnade
 import models
-from candidates import Candidate, Feeds, Measured, time_few_runs, time_in_turns
+from candidates import Candidate, Feeds, Measured, cosine, time_few_runs, time_in_turns
 from colonnade.bench.agreement import compare_outputs
 from colonnade.bench.harness import Schedule
 from colonnade.bench.machine import cpu_name
@@ -54,19 +52,27 @@ NAIVE = {
 }
 PRECISIONS = ("float32", "int8")
 PEERS = ("naive", "onnxruntime")
+BUSY_LOAD = 0.5
+"""Load average per CPU at the start above which timings are doubtful, and the table says so."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything; 0 when all float32 answers agreed."""
     chosen = _parse(arguments)
+    load_per_cpu = os.getloadavg()[0] / (os.cpu_count() or 1)
     rows = [
         _measure(name, precision, batch, chosen)
         for name in chosen.models
         for precision in chosen.precisions
         for batch in chosen.batches
     ]
-    machine = {"cpu": cpu_name(), "isa": colonnade._core.best_isa(), "threads": chosen.threads}
-    _write({"machine": {**machine, "cpus": os.cpu_count()}, "rows": rows}, chosen)
+    machine = {
+        "cpu": cpu_name(),
+        "isa": colonnade._core.best_isa(),
+        "threads": chosen.threads,
+        "load_per_cpu": load_per_cpu,
+    }
+    _write({"machine": machine, "rows": rows}, chosen)
     return 0 if all(row["agrees"] for row in rows) else 1
 
 
@@ -125,12 +131,6 @@ def _figures(found: Mapping[str, Measured]) -> dict[str, Any]:
     }
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two arrays as vectors: 1 for the same direction."""
-    flat_a, flat_b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return float(flat_a @ flat_b / (np.linalg.norm(flat_a) * np.linalg.norm(flat_b)))
-
-
 def _agree(found: Mapping[str, Measured]) -> bool:
     ours = {"logits": found["colonnade"].answers[0]}
     return all(
@@ -169,7 +169,10 @@ def make_table(document: Mapping[str, Any]) -> str:
         title = NETWORKS[row["model"]].summary
         cells = [title, row["precision"], str(row["batch"]), *times, *gains]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *_means(document["rows"])]) + "\n"
+    lines += ["", *_means(document["rows"])]
+    if machine["load_per_cpu"] > BUSY_LOAD:
+        lines += ["", f"**Doubtful**: others kept {machine['load_per_cpu']:.1f} of each CPU busy."]
+    return "\n".join(lines) + "\n"
 
 
 def _cell(figures: Mapping[str, float], key: str, digits: int) -> str:

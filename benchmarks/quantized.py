@@ -1,130 +1,154 @@
 """Models in 8 bits against other engines: python benchmarks/quantized.py [MODEL ...].
 
-Each model is quantized by ONNX Runtime (static, QDQ, uint8 activations, int8 weights by channel,
-calibrated on the model's own sample inputs) and every engine runs that file, in turns; our float32 plan of the original model runs apart. Answers of engines that round 8-bit values
-differently drift apart by many steps in deep models, so they are not compared here: tests/accuracy
-compares layer by layer. Writes benchmarks/results/quantized.json and prints a Markdown table.
+Every engine runs its own best 8-bit form of the model (eight_bits.py), the fastest of FORMS in this
+run; ours runs ONNX Runtime's QDQ file. Of a sparse variant (resnet50_s95) the dense engines, ONNX
+Runtime and OpenVINO, run the dense model instead, for zeros gain them nothing. There, ONNX Runtime
+runs the dense model and DeepSparse the sparse one in float32 too. All are timed in turns, with our
+float32 plan of the model.
+
+Answers of engines that round 8-bit values differently drift apart by many steps in deep models, so
+they are not compared here: tests/accuracy compares layer by layer. What is kept is the cosine of
+each answer to that of the same weights in float32, to see that an engine computed the model at all.
+Writes benchmarks/results/quantized.json and prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
-import numpy as np
-import onnx
-
 import models
+from candidates import Candidate, Measured, cosine, time_in_turns
+from colonnade.bench.harness import Schedule
+from eight_bits import quantize, sample_inputs
+from models.sparse import parse_variant
 
 RESULTS = Path(__file__).resolve().parent / "results" / "quantized.json"
 MODELS = ("resnet50", "bert_base", "efficientnet_lite0", "minilm_l6")
-LENGTH = 128
-PRODUCTS = ["MatMul", "Gemm"]
-"""What is quantized in models of text: as ONNX Runtime's own tools do."""
+FORMS = {
+    "colonnade": ("qdq",),
+    "onnxruntime": ("qdq", "qoperator"),
+    "openvino": ("qdq", "nncf"),
+    "deepsparse": ("qdq", "qoperator", "integer"),
+}
+"""What each engine may choose from."""
+DENSE_ENGINES = ("onnxruntime", "openvino")
+FLOAT32 = "float32"
+OURS = "colonnade"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything; 0 when done."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time models in 8 bits.")
     parser.add_argument("models", nargs="*", default=MODELS)
     parser.add_argument("--peers", default="onnxruntime", help="as `benchmark --compare`")
     parser.add_argument("--batches", default="1,16")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each engine and form")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
-    peers = chosen.peers.split(",")
-    rows = [
-        measure(name, int(batch), chosen)
-        for name in chosen.models
-        for batch in chosen.batches.split(",")
-    ]
-    print_table(rows, peers)
-    RESULTS.write_text(json.dumps({"threads": chosen.threads, "rows": rows}, indent=2) + "\n")
+    rows: list[dict[str, Any]] = []
+    for name in chosen.models:
+        for batch in chosen.batches.split(","):
+            rows.append(measure(name, int(batch), chosen))
+            # After each row: a run of many minutes may be stopped.
+            document = {"threads": chosen.threads, "rows": rows}
+            chosen.results.write_text(json.dumps(document, indent=2) + "\n")
+    print(make_table(rows))
     return 0
 
 
 def measure(name: str, batch: int, chosen: argparse.Namespace) -> dict[str, Any]:
-    """Medians in milliseconds by engine, and "float32" for our float32 plan."""
-    print(f"{name}, batch {batch} ...", file=sys.stderr)
-    original = models.build(name)
-    medians = benchmark(quantize(name), batch, chosen, ["--compare", chosen.peers])
-    medians["float32"] = benchmark(original, batch, chosen, [])["colonnade"]
-    return {"model": name, "batch": batch, "median_ms": medians}
+    """Medians in milliseconds of each engine's best form, and of every form."""
+    print(f"{name}, batch {batch} ...", file=sys.stderr, flush=True)
+    candidates = make_candidates(name, chosen.peers.split(","))
+    schedule = Schedule(seconds=chosen.seconds)
+    found = time_in_turns(candidates, sample_inputs(name, batch), chosen.threads, schedule)
+    best = best_forms(found)
+    return {
+        "model": name,
+        "batch": batch,
+        "median_ms": {engine: found[label].median_ms for engine, label in best.items()},
+        "form": {engine: label.partition(": ")[2] for engine, label in best.items()},
+        "form_ms": {label: measured.median_ms for label, measured in found.items()},
+        "cosine": _cosines(found),
+    }
 
 
-def quantize(name: str) -> Path:
-    """The model's 8-bit file, made once."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    path = models.cache_dir() / "models" / f"{name}-u8s8.onnx"
-    if path.exists():
-        return path
-    feeds = [dict(models.inputs(name, 1, None if is_image(models.build(name)) else LENGTH))]
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # its base has no types
-        def __init__(self) -> None:
-            self.items: Iterator[dict[str, np.ndarray]] = iter(feeds)
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(self.items, None)
-
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(models.build(name), prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared, path, Reader(), activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8, per_channel=True,
-            op_types_to_quantize=None if is_image(models.build(name)) else PRODUCTS,
-        )  # fmt: skip
-    onnx.checker.check_model(str(path))
-    return path
+def make_candidates(name: str, peers: Sequence[str]) -> list[Candidate]:
+    """Labels are "ENGINE: FORM"; an engine on the dense model of a sparse one is "ENGINE dense"."""
+    variant = parse_variant(name)
+    made = [Candidate(f"{FLOAT32}: {FLOAT32}", OURS, models.build(name))]
+    for engine in (OURS, *peers):
+        is_dense = variant is not None and engine in DENSE_ENGINES
+        source = variant.dense if variant is not None and is_dense else name
+        title = f"{engine} dense" if is_dense else engine
+        made += [
+            Candidate(f"{title}: {form}", engine, quantize(source, form)) for form in FORMS[engine]
+        ]
+    if variant is not None and "onnxruntime" in peers:
+        made.append(_float32("onnxruntime dense", "onnxruntime", variant.dense))
+    if variant is not None and "deepsparse" in peers:
+        made.append(_float32("deepsparse", "deepsparse", name))
+    return made
 
 
-def benchmark(
-    path: Path, batch: int, chosen: argparse.Namespace, options: list[str]
-) -> dict[str, float]:
-    """Medians of `colonnade benchmark` by engine; it exits with an error where answers differ."""
-    command = [
-        sys.executable, "-m", "colonnade.cli", "benchmark", str(path), "--batch-size", str(batch),
-        "--threads", str(chosen.threads), "--time", str(chosen.seconds), "--json", "--quiet",
-        *options, *([] if is_image(path) else ["--sequence-length", str(LENGTH)]),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
-    if not done.stdout:
-        raise SystemExit(done.stderr)
-    document = json.loads(done.stdout)
-    return {row["engine"]: row["median_ms"] for row in document["results"]}
+def _float32(title: str, engine: str, name: str) -> Candidate:
+    return Candidate(f"{title} {FLOAT32}: {FLOAT32}", engine, models.build(name))
 
 
-def is_image(path: Path) -> bool:
-    """True for models of four-dimensional inputs."""
-    first = onnx.load(path, load_external_data=False).graph.input[0].type
-    return len(first.tensor_type.shape.dim) == 4
+def best_forms(found: Mapping[str, Measured]) -> dict[str, str]:
+    """The label of each engine's fastest form."""
+    best: dict[str, str] = {}
+    for label in sorted(found, key=lambda label: found[label].median_ms):
+        best.setdefault(label.partition(": ")[0], label)
+    return best
 
 
-def print_table(rows: Sequence[dict[str, Any]], peers: Sequence[str]) -> None:
-    """Ratios of throughput, ours over theirs."""
-    others = [*peers, "float32"]
-    print("| model | batch | ms | " + " | ".join(f"against {name}" for name in others) + " |")
-    print("|---" * (3 + len(others)) + "|")
-    for row in rows:
-        medians = row["median_ms"]
-        gains = [f"{medians[name] / medians['colonnade']:.2f}" for name in others]
-        cells = [row["model"], row["batch"], f"{medians['colonnade']:.2f}", *gains]
-        print("| " + " | ".join(str(cell) for cell in cells) + " |")
-    for name in others:
-        mean = geometric_mean(
-            row["median_ms"][name] / row["median_ms"]["colonnade"] for row in rows
+def _cosines(found: Mapping[str, Measured]) -> dict[str, float]:
+    """Of the first outputs, to float32 answers of the same weights."""
+    dense = found.get(f"onnxruntime dense {FLOAT32}: {FLOAT32}")
+    own = found[f"{FLOAT32}: {FLOAT32}"]
+    return {
+        label: cosine(
+            measured.answers[0], (dense if dense and " dense" in label else own).answers[0]
         )
-        print(f"geometric mean against {name}: {mean:.3f}")
+        for label, measured in found.items()
+    }
+
+
+def make_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many times faster ours is than each engine's best form, in Markdown."""
+    others = list(dict.fromkeys(name for row in rows for name in row["median_ms"] if name != OURS))
+    lines = [
+        "| model | batch | ms | " + " | ".join(f"against {name}" for name in others) + " |",
+        "|---" * (3 + len(others)) + "|",
+    ]
+    for row in rows:
+        cells = [row["model"], str(row["batch"]), f"{row['median_ms'][OURS]:.2f}"]
+        cells += [_gain(row, name) for name in others]
+        lines.append("| " + " | ".join(cells) + " |")
+    for name in others:
+        gains = [
+            row["median_ms"][name] / row["median_ms"][OURS]
+            for row in rows
+            if name in row["median_ms"]
+        ]
+        lines.append(f"geometric mean against {name}: {geometric_mean(gains):.3f}")
+    return "\n".join(lines)
+
+
+def _gain(row: Mapping[str, Any], name: str) -> str:
+    """The ratio, with the form that it is against."""
+    medians = row["median_ms"]
+    if name not in medians:
+        return "-"
+    return f"{medians[name] / medians[OURS]:.2f} ({row['form'][name]})"
 
 
 if __name__ == "__main__":

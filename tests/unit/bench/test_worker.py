@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from colonnade._core import best_isa
 from colonnade.bench import worker
 from colonnade.bench.memory import measure_memory
 from colonnade.bench.peers import WORKER, Worker
@@ -111,6 +112,21 @@ def test_describe_prepare_run_measure(tiny_model: Path) -> None:
         assert all(time_ns > 0 for time_ns in turn.times_ns)
         assert turn.wall_ns >= sum(turn.times_ns)
         assert turn.cpu_end_ns >= turn.cpu_start_ns
+
+
+def test_a_worker_has_its_own_environment(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLONNADE_MAX_ISA", raising=False)
+    isas = [
+        _isa(tiny_model, environment) for environment in (None, {"COLONNADE_MAX_ISA": "portable"})
+    ]
+    assert isas == [best_isa(), "portable"]
+
+
+def _isa(model: Path, environment: dict[str, str] | None) -> str | None:
+    with Worker("colonnade", model, threads=1, environment=environment) as engine:
+        return engine.prepare(FEED).isa
 
 
 def test_several_streams(tiny_model: Path) -> None:
