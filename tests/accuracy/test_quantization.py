@@ -130,3 +130,23 @@ def test_topics_are_found_as_well_as_by_onnx_runtimes_quantization() -> None:
     )
     print(f"float32 {accuracy(exact):.1f}, colonnade {ours:.1f}, ONNX Runtime's {theirs:.1f}")
     assert ours >= min(theirs, accuracy(exact)) - 0.2
+
+
+RECURRENT = {"crnn_english_g2": (4, None), "silero_vad": (1, 64)}
+RECURRENT_COST_DB = 3.0
+"""What 8-bit recurrent layers may cost beside the rest in 8 bits: as much noise again as that makes."""
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_make_no_more_noise_than_the_rest(name: str) -> None:
+    try:
+        path, feeds = models.build(name), dict(models.inputs(name, *RECURRENT[name]))
+    except (models.PackageUnavailableError, models.LibraryMissingError) as error:
+        pytest.skip(str(error))
+    made = colonnade.quantize(path, [feeds], threads=2)
+    layers = [layer for layer in made.report.layers if layer.op == "LSTM"]
+    assert layers
+    assert {(layer.precision, layer.kernel) for layer in layers} == {("8-bit", "qrecurrent")}
+    without = colonnade.quantize(path, [feeds], ops=["Conv", "Gemm", "MatMul", "Add"], threads=2)
+    for found, rest in zip(made.report.outputs, without.report.outputs, strict=True):
+        assert found.sqnr_db >= rest.sqnr_db - RECURRENT_COST_DB, (found, rest)

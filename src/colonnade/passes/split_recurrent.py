@@ -89,9 +89,11 @@ class RecurrentSplit:
             "layout": node.attrs.get("layout", 0),
             "linear_before_reset": node.attrs.get("linear_before_reset", 0),
         }
-        for name in ("clip", "input_forget", STATE):
+        for name in ("clip", "input_forget"):
             if value := node.attrs.get(name):
                 attrs[name] = value
+        if STATE in node.attrs:
+            attrs["ignored_metadata"] = STATE
         return attrs
 
     @property

@@ -72,9 +72,7 @@ class _Wanted:
         self._comes: dict[str, bool] = {}
         self._products = products
         self.readers: set[str] = set(products)
-        self.values: set[str] = {
-            node.inputs[0] for node in graph.nodes if key_of(node) in products
-        }
+        self.values: set[str] = {node.inputs[0] for node in graph.nodes if key_of(node) in products}
 
     def settle(self) -> None:
         """Add readers until there are no more."""

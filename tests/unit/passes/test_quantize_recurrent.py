@@ -21,7 +21,9 @@ def make_graph(op: str = "LSTM", directions: int = 2, zeros: float = 0.4) -> Gra
     rows = GATES[op] * HIDDEN
     arrays = {}
     for name, depth in (("w", FEATURES), ("r", HIDDEN)):
-        array = rng.standard_normal((directions, rows, depth)) * np.geomspace(1e-3, 10, rows)[:, None]
+        array = (
+            rng.standard_normal((directions, rows, depth)) * np.geomspace(1e-3, 10, rows)[:, None]
+        )
         array[rng.random(array.shape) < zeros] = 0
         array[:, 1] = 0
         arrays[name] = array.astype(np.float32)

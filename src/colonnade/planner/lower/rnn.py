@@ -10,7 +10,6 @@ import numpy as np
 
 from colonnade import _core
 from colonnade.ir import Node
-from colonnade.passes.split_recurrent import STATE
 from colonnade.planner.choice import (
     Absent,
     Choice,
@@ -97,7 +96,9 @@ def lower_recurrent(node: Node, view: View) -> Choice | str:
     told = _tell_ignored_state(node)
     if loop is None or array is None:
         why = f"{_core.choose_recurrent(view.isa)[1]}, {_say(sizes, 0)}"
-        return Choice("recurrent", operands, _params(node, sizes, 0), why, flops=flops, advisories=told)
+        return Choice(
+            "recurrent", operands, _params(node, sizes, 0), why, flops=flops, advisories=told
+        )
     rows = array.transpose(0, 2, 1).reshape(-1, hidden)
     return Choice(
         "recurrent", operands, loop.head, loop.why, flops=flops, advisories=(*loop.advisories, *told),
@@ -107,10 +108,11 @@ def lower_recurrent(node: Node, view: View) -> Choice | str:
 
 def _tell_ignored_state(node: Node) -> tuple[str, ...]:
     """An advisory for a layer that is to have an 8-bit state, but has other weights."""
-    if STATE not in node.attrs:
+    name = text(node, "ignored_metadata", "")
+    if not name:
         return ()
     return (
-        f"ran in float32, its metadata {STATE!r} is ignored: W and R must be DequantizeLinear of "
+        f"ran in float32, its metadata {name!r} is ignored: W and R must be DequantizeLinear of "
         "8-bit constants with a scale a row or one for all, those of R with zero point 0",
     )
 
