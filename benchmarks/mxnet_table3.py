@@ -1,10 +1,11 @@
-"""LSTM stacks of 8 and 4 layers against ONNX Runtime and torch: python benchmarks/mxnet_table3.py.
+"""LSTM stacks of 8 and 4 layers in several engines and forms: python benchmarks/mxnet_table3.py.
 
-The shapes of a published table of fused recurrent layers: [batch, 50, hidden]. All engines run in
-turns in one process, on the same weights and inputs, with a pause before each turn so that none
-is disturbed by another one's waiting threads; answers are compared first. Figures are medians, and
-ratios of them. Writes benchmarks/results/mxnet_table3.json and .md. Without torch its column is
-left out.
+The shapes of a published table of fused recurrent layers: [batch, 50, hidden]. Peers are ONNX Runtime
+and torch on the same stack, the stack written step by step (benchmarks/unrolled.py) in colonnade and
+in ONNX Runtime, and colonnade with 90% of W and R zero. All run in turns in one process, on the same
+inputs, with a pause before each turn so that none is disturbed by another one's waiting threads;
+answers are compared first. Figures are medians, and ratios of them. Writes mxnet_table3.json and .md,
+and with matplotlib .png. Without torch its column is left out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import colonnade
-from colonnade.bench.agreement import compare_outputs
+from colonnade.bench.agreement import Agreement, compare_outputs
+from colonnade.bench.plot import Bar, plot_ratios
+from colonnade.errors import CapabilityError
+from unrolled import make_unrolled_model
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STEPS = 50
@@ -33,6 +37,11 @@ LAYERS = (8, 4)
 SHAPES = ((1, 512), (1, 1024), (32, 512), (32, 1024))
 """(batch, hidden)"""
 OURS = "colonnade"
+ORT, TORCH = "onnxruntime", "torch"
+SPARSE, SPARSITY = "colonnade, 90% zeros", 0.9
+UNROLLED, ORT_UNROLLED = "colonnade, step by step", "onnxruntime, step by step"
+PUBLISHED: dict[tuple[int, int, int], float] = {}
+"""(layers, batch, hidden): fused over unfused as published. Not at hand: the column says so."""
 Run = Callable[[np.ndarray], np.ndarray]
 
 
@@ -49,13 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything; 0 when all answers agreed."""
     chosen = _parse(arguments)
     rows = []
-    for layers in LAYERS:
-        for batch, hidden in SHAPES:
+    for layers in chosen.layers:
+        for batch, hidden in chosen.shapes:
             rows.append(_measure(layers, batch, hidden, chosen))
             print(json.dumps(rows[-1]), flush=True)
     document = {"machine": _machine(chosen.threads), "rows": rows}
     chosen.results.mkdir(parents=True, exist_ok=True)
     (chosen.results / "mxnet_table3.json").write_text(json.dumps(document, indent=2) + "\n")
+    try:
+        _plot(rows, chosen.threads, chosen.results / "mxnet_table3.png")
+    except CapabilityError as error:
+        print(f"no picture: {error}")
     page = _page(document)
     (chosen.results / "mxnet_table3.md").write_text(page)
     print(page)
@@ -67,8 +80,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--pause", type=float, default=0.05, help="seconds before each turn")
+    parser.add_argument("--shapes", type=_shape, nargs="+", default=SHAPES, metavar="BATCHxHIDDEN")
+    parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser.parse_args(arguments)
+
+
+def _shape(text: str) -> tuple[int, int]:
+    batch, hidden = text.split("x")
+    return int(batch), int(hidden)
 
 
 def _measure(layers: int, batch: int, hidden: int, chosen: argparse.Namespace) -> dict[str, Any]:
@@ -81,6 +101,10 @@ def _measure(layers: int, batch: int, hidden: int, chosen: argparse.Namespace) -
         for name, answer in answers.items()
         if name != OURS
     }
+    pruned = make_pruned(weights)
+    sparse = make_model(pruned, x.shape)
+    runs[SPARSE] = _load_ours(sparse, chosen.threads)
+    agreements[SPARSE] = _compare_sparse(sparse, runs[SPARSE], x)
     times = _time(runs, x, chosen.rounds, chosen.pause)
     medians = {name: 1e3 * median(taken) for name, taken in times.items()}
     return {
@@ -90,6 +114,7 @@ def _measure(layers: int, batch: int, hidden: int, chosen: argparse.Namespace) -
         "median_ms": medians,
         "best_ms": {name: 1e3 * min(taken) for name, taken in times.items()},
         "ratio": {name: value / medians[OURS] for name, value in medians.items() if name != OURS},
+        "quartiles": {name: _quartiles(times[OURS], taken) for name, taken in times.items()},
         "max_abs_error": {name: found.max_abs_error for name, found in agreements.items()},
         "agrees": all(found.is_close for found in agreements.values()),
     }
@@ -110,11 +135,36 @@ def make_weights(layers: int, hidden: int) -> list[Weights]:
     ]
 
 
+def make_pruned(weights: list[Weights]) -> list[Weights]:
+    """Nine tenths of W and R zero, at random."""
+    rng = np.random.default_rng(2)
+
+    def prune(array: np.ndarray) -> np.ndarray:
+        return array * (rng.random(array.shape) >= SPARSITY).astype(np.float32)
+
+    return [Weights(prune(layer.w), prune(layer.r), layer.b) for layer in weights]
+
+
+def _compare_sparse(model: onnx.ModelProto, run: Run, x: np.ndarray) -> Agreement:
+    """Against dense kernels on the same weights."""
+    dense = colonnade.compile(model, threads=1, tune="off", strict_nan=True)
+    return compare_outputs({"y": dense.run({"x": x})["y"]}, {"y": run(x)})
+
+
+def _quartiles(ours: Sequence[float], taken: Sequence[float]) -> list[float]:
+    """Of its speed over ours, turn by turn."""
+    ratios = [mine / its for mine, its in zip(ours, taken, strict=True)]
+    return [float(q) for q in np.quantile(ratios, [0.25, 0.75])]
+
+
 def _load(weights: list[Weights], shape: tuple[int, ...], threads: int) -> dict[str, Run]:
     model = make_model(weights, shape)
-    runs = {OURS: _load_ours(model, threads), "ONNX Runtime": _load_onnxruntime(model, threads)}
+    runs = {OURS: _load_ours(model, threads), ORT: _load_onnxruntime(model, threads)}
+    unrolled = make_unrolled_model(weights, shape)
+    runs[UNROLLED] = _load_ours(unrolled, threads)
+    runs[ORT_UNROLLED] = _load_onnxruntime(unrolled, threads)
     try:
-        runs["torch"] = _load_torch(weights, threads)
+        runs[TORCH] = _load_torch(weights, threads)
     except ImportError:
         print("torch is not installed: left out")
     return runs
@@ -207,31 +257,74 @@ def _machine(threads: int) -> dict[str, Any]:
     }
 
 
+def _plot(rows: Sequence[dict[str, Any]], threads: int, path: Path) -> None:
+    bars = [
+        Bar(_say(row), name, 1.0 / ratio, *row["quartiles"][name])
+        for row in rows
+        for name, ratio in row["ratio"].items()
+    ]
+    plot_ratios(bars, path, f"LSTM stacks, fp32, {threads} threads", OURS)
+
+
+def _say(row: dict[str, Any]) -> str:
+    return f"{row['layers']} x [{row['batch']}, {STEPS}, {row['hidden']}]"
+
+
 def _page(document: dict[str, Any]) -> str:
     rows = document["rows"]
-    peers = list(rows[0]["ratio"])
-    head = ["layers", "input", f"{OURS} ms", *(f"{peer} ms" for peer in peers)]
-    head += [f"over {peer}" for peer in peers]
-    lines = [
-        f"LSTM, fp32, {document['machine']['threads']} threads: medians, and how many times faster "
-        "than each peer.",
-        "",
-        "| " + " | ".join(head) + " |",
-        "|" + " --: |" * len(head),
-    ]
-    for row in rows:
-        cells = [str(row["layers"]), f"[{row['batch']}, {STEPS}, {row['hidden']}]"]
-        cells += [f"{row['median_ms'][name]:.1f}" for name in (OURS, *peers)]
-        cells += [f"{row['ratio'][peer]:.2f}" for peer in peers]
-        lines.append("| " + " | ".join(cells) + " |")
-    best = [min(row["ratio"].values()) for row in rows]
+    peers = [name for name in (ORT, TORCH) if name in rows[0]["ratio"]]
+    best = [min(row["ratio"][peer] for peer in peers) for row in rows]
     means = [f"{geometric_mean(row['ratio'][p] for row in rows):.2f} over {p}" for p in peers]
-    lines += [
+    return "\n".join([
+        f"LSTM, fp32, {document['machine']['threads']} threads ({document['machine']['isa']}): "
+        "medians in ms, and how many times faster than each peer.",
+        "",
+        *_table(
+            rows, [OURS, *peers], [f"over {peer}" for peer in peers],
+            lambda row: [row["ratio"][peer] for peer in peers],
+        ),
         "",
         f"Geometric mean: {', '.join(means)}; {geometric_mean(best):.2f} over the better one of "
         "each row.",
+        "",
+        "One recurrent layer against the same stack step by step, and 90% of W and R zero.",
+        "",
+        *_table(
+            rows, [OURS, UNROLLED, ORT_UNROLLED, SPARSE],
+            ["fused over step by step", "published", "onnxruntime: fused over step by step",
+             "90% zeros over dense"],
+            _fused_ratios,
+        ),
+        "",
+        "A dash in `published`: the figure is not at hand.",
+        "",
+    ])  # fmt: skip
+
+
+def _fused_ratios(row: dict[str, Any]) -> list[float | None]:
+    ratio = row["ratio"]
+    return [
+        ratio[UNROLLED],
+        PUBLISHED.get((row["layers"], row["batch"], row["hidden"])),
+        ratio[ORT_UNROLLED] / ratio[ORT],
+        1.0 / ratio[SPARSE],
     ]
-    return "\n".join(lines) + "\n"
+
+
+def _table(
+    rows: Sequence[dict[str, Any]],
+    engines: Sequence[str],
+    ratios: Sequence[str],
+    find: Callable[[dict[str, Any]], Sequence[float | None]],
+) -> list[str]:
+    """Medians of the engines, then the ratios that `find` gives for a row."""
+    head = ["layers x input", *engines, *ratios]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --: |" * len(head)]
+    for row in rows:
+        cells = [_say(row), *(f"{row['median_ms'][name]:.1f}" for name in engines)]
+        cells += ["-" if ratio is None else f"{ratio:.2f}" for ratio in find(row)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ using NumpyBytes = nb::ndarray<nb::numpy, uint8_t>;
 void bind_runtime(nb::module_& m);
 void bind_executor(nb::module_& m);
 void bind_catalogue(nb::module_& m);
+void bind_byte_recurrent(nb::module_& m);
 void bind_test_kernels(nb::module_& m);
 
 // 64-byte aligned arrays that Python owns.

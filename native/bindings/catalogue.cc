@@ -14,7 +14,7 @@
 #include "kernels/layout/layout.h"
 #include "kernels/matmul/matmul.h"
 #include "kernels/qmatmul/qmatmul.h"
-#include "kernels/rnn/rnn.h"
+#include "kernels/rnn/sparse.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::bindings {
@@ -122,13 +122,15 @@ RowChoice choose_sparse_row(const std::string& isa, bool is_conv) {
 }
 
 // w: [groups * m, k] row-major, k in the kernel's order. The rows of both sparse tables pack alike.
+// `is_integer`: every weight is one, and stays so.
 NumpyBytes pack_sparse(int row, const FloatArray& w, int64_t groups, int64_t m, int64_t k,
-                       int64_t k_block) {
+                       int64_t k_block, bool is_integer) {
   if (static_cast<int64_t>(w.size()) != groups * m * k)
     throw nb::value_error("weights are not m x k");
   const auto& chosen = row_at(kernels::sparse_matmul_rows(), row);
-  const auto packed = kernels::pack_sparse_weights(w.data(), {groups, m, k, k_block},
-                                                   chosen.tile_rows, chosen.panel_lanes);
+  const auto kind = is_integer ? kernels::SparsePayload::integer : kernels::SparsePayload::float32;
+  const auto packed = kernels::pack_sparse_payloads(w.data(), kind, {groups, m, k, k_block},
+                                                    chosen.tile_rows, chosen.panel_lanes);
   if (packed.empty()) throw nb::value_error("the depth block does not fit the sparse format");
   NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
   std::memcpy(bytes.data(), packed.data(), packed.size());
@@ -144,14 +146,19 @@ RowChoice choose_byte_row(const std::string& isa) {
           static_cast<int>(kernels::kByteTile)};
 }
 
-NumpyBytes pack_bytes(const Int8Array& w, int64_t m, int64_t k) {
-  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
-  NumpyBytes packed = make_bytes(kernels::packed_byte_weights(m, k));
-  kernels::pack_byte_weights(w.data(), m, k, reinterpret_cast<int8_t*>(packed.data()));
-  return packed;
+NumpyBytes bytes_of(const std::vector<std::byte>& packed) {
+  NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
+  std::memcpy(bytes.data(), packed.data(), packed.size());
+  return bytes;
 }
 
-NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
+NumpyBytes pack_bytes(int row, const Int8Array& w, int64_t m, int64_t k) {
+  if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
+  const auto& chosen = row_at(kernels::byte_matmul_rows(), row);
+  return bytes_of(kernels::pack_byte_weights(w.data(), m, k, chosen.bounds_pairs));
+}
+
+NumpyBytes pack_byte_conv(int row, const Int8Array& w, const std::vector<int64_t>& shape,
                           bool is_depthwise) {
   const ConvShape s = conv_shape_from(shape);
   const int64_t count = s.out_channels * (s.channels / s.group) * s.kernel_h * s.kernel_w;
@@ -162,9 +169,8 @@ NumpyBytes pack_byte_conv(const Int8Array& w, const std::vector<int64_t>& shape,
     kernels::pack_byte_depthwise_weights(w.data(), s, reinterpret_cast<int8_t*>(packed.data()));
     return packed;
   }
-  NumpyBytes packed = make_bytes(kernels::packed_byte_conv_weights(s));
-  kernels::pack_byte_conv_weights(w.data(), s, reinterpret_cast<int8_t*>(packed.data()));
-  return packed;
+  const auto& chosen = row_at(kernels::byte_matmul_rows(), row);
+  return bytes_of(kernels::pack_byte_conv_weights(w.data(), s, chosen.bounds_pairs));
 }
 
 // Four weights along k at a time, those that are all zero left out. `shape`: empty for a product,
@@ -178,10 +184,12 @@ NumpyBytes pack_byte_sparse(int row, const Int8Array& w, int64_t m, int64_t k,
   const std::vector<int8_t> rows = kernels::pad_byte_rows(w.data(), m, k, conv);
   const int64_t groups = conv == nullptr ? 1 : s.group;
   const int64_t depth = static_cast<int64_t>(rows.size()) / m / kernels::kByteGroup;
+  const auto& chosen = row_at(kernels::byte_matmul_rows(), row);
   const auto packed = kernels::pack_sparse_payloads(
-      rows.data(), kernels::SparsePayload::bytes, {groups, m / groups, depth, k_block},
-      static_cast<int32_t>(kernels::kByteTile),
-      row_at(kernels::byte_matmul_rows(), row).panel_lanes);
+      rows.data(),
+      chosen.bounds_pairs ? kernels::SparsePayload::bounded_bytes : kernels::SparsePayload::bytes,
+      {groups, m / groups, depth, k_block}, static_cast<int32_t>(kernels::kByteTile),
+      chosen.panel_lanes);
   if (packed.empty()) throw nb::value_error("the depth block does not fit the sparse format");
   NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
   std::memcpy(bytes.data(), packed.data(), packed.size());
@@ -224,6 +232,21 @@ NumpyFloats pack_recurrent(int kind, const FloatArray& r, int64_t directions, in
   return packed;
 }
 
+// r as for pack_recurrent.
+NumpyBytes pack_sparse_recurrent(int kind, const FloatArray& r, int64_t directions, int64_t hidden,
+                                 int lanes) {
+  const kernels::RecurrentKind known = recurrent_kind(kind);
+  if (lanes < 1 || directions < 1 || hidden < 1 ||
+      static_cast<int64_t>(r.size()) != directions * hidden * hidden * gate_count(known)) {
+    throw nb::value_error("weights are not directions x hidden x gates");
+  }
+  const auto packed = kernels::pack_sparse_recurrent({known, directions, hidden, lanes}, r.data());
+  if (packed.empty()) throw nb::value_error("too many hidden units for sparse weights");
+  NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
+  std::memcpy(bytes.data(), packed.data(), packed.size());
+  return bytes;
+}
+
 std::vector<std::string> op_names() {
   std::vector<std::string> names;
   for (const exec::Op* op : exec::all_ops()) names.emplace_back(op->name);
@@ -259,18 +282,21 @@ void bind_catalogue(nb::module_& m) {
   m.def("pack_rows", &pack_rows, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
         nb::arg("transposed"));
   m.def("choose_byte_matmul", &choose_byte_row, nb::arg("isa"));
-  m.def("pack_byte_matmul", &pack_bytes, nb::arg("w"), nb::arg("m"), nb::arg("k"));
-  m.def("pack_byte_conv", &pack_byte_conv, nb::arg("w"), nb::arg("shape"), nb::arg("is_depthwise"));
+  m.def("pack_byte_matmul", &pack_bytes, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"));
+  m.def("pack_byte_conv", &pack_byte_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
+        nb::arg("is_depthwise"));
   m.def("pack_byte_sparse", &pack_byte_sparse, nb::arg("row"), nb::arg("w"), nb::arg("m"),
         nb::arg("k"), nb::arg("shape"), nb::arg("k_block"));
   m.def("choose_sparse", &choose_sparse_row, nb::arg("isa"), nb::arg("is_conv"));
   m.def("pack_sparse", &pack_sparse, nb::arg("row"), nb::arg("w"), nb::arg("groups"), nb::arg("m"),
-        nb::arg("k"), nb::arg("k_block"));
+        nb::arg("k"), nb::arg("k_block"), nb::arg("is_integer") = false);
   m.def("choose_recurrent", &choose_recurrent_row, nb::arg("isa"));
   m.def("recurrent_packed_floats", &recurrent_packed_floats, nb::arg("kind"), nb::arg("directions"),
         nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_recurrent", &pack_recurrent, nb::arg("kind"), nb::arg("r"), nb::arg("directions"),
         nb::arg("hidden"), nb::arg("lanes"));
+  m.def("pack_sparse_recurrent", &pack_sparse_recurrent, nb::arg("kind"), nb::arg("r"),
+        nb::arg("directions"), nb::arg("hidden"), nb::arg("lanes"));
   m.def("pack_conv", &pack_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
         nb::arg("transposed"));
 }

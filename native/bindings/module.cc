@@ -31,5 +31,6 @@ NB_MODULE(_core, m) {
   colonnade::bindings::bind_runtime(m);
   colonnade::bindings::bind_executor(m);
   colonnade::bindings::bind_catalogue(m);
+  colonnade::bindings::bind_byte_recurrent(m);
   colonnade::bindings::bind_test_kernels(m);
 }

@@ -16,11 +16,14 @@ namespace colonnade::exec {
   X(attention)                   \
   X(pool)                        \
   X(rnn)                         \
+  X(qrnn)                        \
   X(shape)                       \
   X(index)                       \
   X(integer)                     \
   X(quantize)                    \
-  X(quantized)
+  X(quantized)                   \
+  X(pair_product)                \
+  X(bytes)
 
 #define DECLARE(family) std::span<const Op> family##_ops();
 COLONNADE_OP_FAMILIES(DECLARE)

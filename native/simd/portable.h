@@ -111,6 +111,23 @@ inline Mask operator~(Mask a) { return {~a.raw}; }
 inline Mask first_lanes(int count) {
   return {RawInt{0, 1, 2, 3} < RawInt{count, count, count, count}};
 }
+inline Vec load_masked(const float* p, Mask m) {
+  Vec v = set1(0.0f);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    if (m.raw[lane] != 0) v.raw[lane] = p[lane];
+  }
+  return v;
+}
+inline Vec permute(Vec v, IntVec i) {
+  Vec chosen;
+  for (int lane = 0; lane < kLanes; ++lane) chosen.raw[lane] = v.raw[i.raw[lane] & (kLanes - 1)];
+  return chosen;
+}
+inline IntVec load_nibbles(const void* p) {
+  uint16_t all;
+  std::memcpy(&all, p, sizeof all);
+  return from_unsigned((RawUnsigned{all, all, all, all} >> RawUnsigned{0, 4, 8, 12}) & 15);
+}
 inline bool any(Mask a) { return (a.raw[0] | a.raw[1] | a.raw[2] | a.raw[3]) != 0; }
 inline Mask lt(Vec a, Vec b) { return {a.raw < b.raw}; }
 inline Mask le(Vec a, Vec b) { return {a.raw <= b.raw}; }

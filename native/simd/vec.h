@@ -28,6 +28,10 @@
 //       to_int(Vec) truncates, to_int_even(Vec) rounds to nearest even: both give INT32_MIN
 //       outside of int32 and for NaN; gt(IntVec, IntVec), eq(IntVec, IntVec),
 //       select(Mask, IntVec, IntVec), load_int(p), store_int(p, v) (unaligned)
+//   load_masked(p, m): touches only the elements where m is true; the other lanes are zero
+//   permute(v, i) = v[i mod kLanes], lane by lane; load_nibbles(p): kLanes numbers of 4 bits at p,
+//   of
+//       which only what permute reads is meant
 //   scale2(v, n) = v * 2^n with one rounding; n integral, |n| <= 250, and 2^-8 <= |v| <= 2^8, or v
 //       zero or NaN
 //   power2(n) = 2^n; n integral, |n| <= 126
@@ -68,6 +72,7 @@ concept Vocabulary = requires(Vec v, IntVec i, Mask m, float* p) {
   { from_bits(i) } -> std::same_as<Vec>;
   { to_float(i) } -> std::same_as<Vec>;
   { to_int(v) } -> std::same_as<IntVec>;
+  { permute(load_masked(p, m), i) } -> std::same_as<Vec>;
   { to_int_even(v) } -> std::same_as<IntVec>;
   { scale2(power2(v), split_exponent(v).exponent) } -> std::same_as<Vec>;
   { sum_lanes(v) + max_lanes(v) + min_lanes(v) } -> std::same_as<float>;

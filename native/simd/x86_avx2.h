@@ -98,6 +98,16 @@ inline Mask operator~(Mask a) {
   return {_mm256_xor_ps(a.raw, _mm256_castsi256_ps(_mm256_set1_epi32(-1)))};
 }
 inline Mask first_lanes(int count) { return {_mm256_castsi256_ps(tail_mask(count))}; }
+inline Vec load_masked(const float* p, Mask m) {
+  return {_mm256_maskload_ps(p, _mm256_castps_si256(m.raw))};
+}
+inline Vec permute(Vec v, IntVec i) { return {_mm256_permutevar8x32_ps(v.raw, i.raw)}; }
+inline IntVec load_nibbles(const void* p) {
+  int32_t all;
+  __builtin_memcpy(&all, p, sizeof all);
+  return {
+      _mm256_srlv_epi32(_mm256_set1_epi32(all), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28))};
+}
 inline bool any(Mask a) { return _mm256_movemask_ps(a.raw) != 0; }
 inline Mask lt(Vec a, Vec b) { return {_mm256_cmp_ps(a.raw, b.raw, _CMP_LT_OQ)}; }
 inline Mask le(Vec a, Vec b) { return {_mm256_cmp_ps(a.raw, b.raw, _CMP_LE_OQ)}; }

@@ -90,6 +90,13 @@ inline Mask operator&(Mask a, Mask b) { return {_kand_mask16(a.raw, b.raw)}; }
 inline Mask operator|(Mask a, Mask b) { return {_kor_mask16(a.raw, b.raw)}; }
 inline Mask operator~(Mask a) { return {_knot_mask16(a.raw)}; }
 inline Mask first_lanes(int count) { return {tail_mask(count)}; }
+inline Vec load_masked(const float* p, Mask m) { return {_mm512_maskz_loadu_ps(m.raw, p)}; }
+inline Vec permute(Vec v, IntVec i) { return {_mm512_maskz_permutexvar_ps(kAll, i.raw, v.raw)}; }
+inline IntVec load_nibbles(const void* p) {
+  const __m128i pairs = _mm_loadl_epi64(static_cast<const __m128i*>(p));
+  const __m512i twice = _mm512_maskz_cvtepu8_epi32(kAll, _mm_unpacklo_epi8(pairs, pairs));
+  return {_mm512_maskz_srlv_epi32(kAll, twice, _mm512_set1_epi64(int64_t{4} << 32))};
+}
 inline bool any(Mask a) { return a.raw != 0; }
 inline Mask lt(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_LT_OQ)}; }
 inline Mask le(Vec a, Vec b) { return {_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_LE_OQ)}; }

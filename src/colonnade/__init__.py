@@ -4,6 +4,7 @@ from colonnade.engine.compile import compile, load
 from colonnade.engine.engine import Engine, TensorInfo
 from colonnade.engine.profile import BenchmarkResult
 from colonnade.engine.runtime import Runtime
+from colonnade.engine.session import Session
 from colonnade.errors import (
     CapabilityError,
     ColonnadeError,
@@ -14,6 +15,7 @@ from colonnade.errors import (
     RunError,
 )
 from colonnade.planner.explain import Explanation
+from colonnade.quantization.quantize import Quantized, quantize
 
 __version__ = "0.1.0"
 
@@ -27,9 +29,12 @@ __all__ = [
     "ModelError",
     "OverloadedError",
     "PlanError",
+    "Quantized",
     "RunError",
     "Runtime",
+    "Session",
     "TensorInfo",
     "compile",
     "load",
+    "quantize",
 ]

@@ -109,9 +109,13 @@ def pack_rows(
 ) -> NDArray[numpy.float32]: ...
 def choose_byte_matmul(isa: str) -> tuple[int, str, int]: ...
 def pack_byte_matmul(
-    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)], m: int, k: int
+    row: int,
+    w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
+    m: int,
+    k: int,
 ) -> NDArray[numpy.uint8]: ...
 def pack_byte_conv(
+    row: int,
     w: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
     shape: Sequence[int],
     is_depthwise: bool,
@@ -132,6 +136,7 @@ def pack_sparse(
     m: int,
     k: int,
     k_block: int,
+    is_integer: bool = False,
 ) -> NDArray[numpy.uint8]: ...
 def choose_recurrent(isa: str) -> tuple[int, str]: ...
 def recurrent_packed_floats(kind: int, directions: int, hidden: int, lanes: int) -> int: ...
@@ -142,10 +147,39 @@ def pack_recurrent(
     hidden: int,
     lanes: int,
 ) -> NDArray[numpy.float32]: ...
+def pack_sparse_recurrent(
+    kind: int,
+    r: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
 def pack_conv(
     row: int,
     w: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
     shape: Sequence[int],
     transposed: bool,
 ) -> NDArray[numpy.float32]: ...
+def choose_byte_recurrent(isa: str) -> tuple[int, str]: ...
+def pack_byte_recurrent(
+    kind: int,
+    r: Annotated[NDArray[numpy.int8], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
+def pack_recurrent_scales(
+    kind: int,
+    rows: Annotated[NDArray[numpy.float32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
+def pack_recurrent_sums(
+    kind: int,
+    rows: Annotated[NDArray[numpy.int32], dict(order="C", device="cpu", writable=False)],
+    directions: int,
+    hidden: int,
+    lanes: int,
+) -> NDArray[numpy.uint8]: ...
 def read_panels(reach: Sequence[int], panel: int, end: int) -> tuple[int, int]: ...

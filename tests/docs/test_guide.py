@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+import colonnade
+from colonnade.cli.main import app
+from colonnade.quantization.data.images import ImageSpec, read_spec
+from tiny_model import write_tiny_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -35,3 +46,54 @@ def test_extending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     for number, code in enumerate(examples):
         exec(compile(code, f"extending.md, block {number}", "exec"), names)
+
+
+def test_quantizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(Path("model.onnx"), features=16)
+    names: dict[str, object] = {}
+    examples = blocks("quantizing.md", "python")
+    assert len(examples) == 2
+    for number, code in enumerate(examples):
+        exec(compile(code, f"quantizing.md, block {number}", "exec"), names)
+    Path("samples").mkdir()
+    for number, sample in enumerate(names["samples"][:2]):
+        np.savez(Path("samples") / f"{number}.npz", **sample)
+    (commands,) = blocks("quantizing.md", "console")
+    for line in commands.splitlines():
+        program, *arguments = shlex.split(line.removeprefix("$ "))
+        assert program == "colonnade"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert "qmatmul_columns" in result.stdout
+
+
+def test_the_image_specification_shows_the_defaults(tmp_path: Path) -> None:
+    (text,) = blocks("quantizing.md", "yaml")
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    assert read_spec(path, {}) == ImageSpec()
+
+
+def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a model that adds up what it hears."""
+    monkeypatch.chdir(tmp_path)
+    names = ("input", "h", "c"), ("speech_probs", "hn", "cn")
+    infos = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in half]
+        for half in names
+    ]
+    nodes = [
+        helper.make_node("Add", ["input", "h"], ["hn"]),
+        helper.make_node("Add", ["hn", "c"], ["cn"]),
+        helper.make_node("Relu", ["cn"], ["speech_probs"]),
+    ]
+    graph = helper.make_graph(nodes, "sums", *infos)
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), "vad.onnx")
+    (example,) = blocks("sessions.md", "python")
+    windows = [np.ones(1, np.float32)] * 4
+    known: dict[str, Any] = {"colonnade": colonnade, "windows": windows}
+    exec(compile(example, "sessions.md", "exec"), known)
+    assert known["speech"] == 1 + 2 + 3 + 4
+    assert known["session"].states == {}

@@ -39,6 +39,8 @@ class Case:
     """Inputs that are not to be random."""
     has_reference: bool = True
     """False for operators of ONNX Runtime's own: it is the oracle then."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Of the last node."""
 
     @property
     def key(self) -> str:
@@ -63,6 +65,8 @@ def build_model(case: Case) -> onnx.ModelProto:
     for name, value in case.constants.items():
         array = value if isinstance(value, np.ndarray) else np.array(value, np.float32)
         model.graph.initializer.append(numpy_helper.from_array(array, name))
+    for key, text in case.metadata.items():
+        model.graph.node[-1].metadata_props.add(key=key, value=text)
     return model
 
 

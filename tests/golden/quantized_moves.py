@@ -10,7 +10,6 @@ from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
-from colonnade.passes.widen_max_pool import widen_max_pool
 from golden.builder import Case, ints
 from golden.quantized import IMAGE, MATRIX, PRODUCT, TURN, X, case, int8, powers, uint8
 
@@ -55,6 +54,13 @@ MOVED_DOWN = (
     _down("max_pool",
           f"{IMAGE} {{ {X} p = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (d)"
           " w = DequantizeLinear(wq, ws)  y = Conv(p, w) }", wq=int8(6, 4, 3, 3)),
+    _down("nearest_resize",
+          f"(float[2,4,3,5] x) => (uint8 y) {{ {X} r = Resize <mode = \"nearest\">(d, , twice)"
+          " y = QuantizeLinear(r, ys, yz) }", twice=np.array([1, 1, 2, 2], np.float32)),
+    _down("not_linear_resize",
+          f"(float[2,4,3,5] x) => (uint8 y) {{ {X} r = Resize <mode = \"linear\">(d, , twice)"
+          " y = QuantizeLinear(r, ys, yz) }", fuses=False,
+          twice=np.array([1, 1, 2, 2], np.float32)),
     _down("zero_padding_up_to_a_quantize",
           "(float[2,3,4] x) => (uint8 y) {" f"{X} t = Pad(d, pads) y = QuantizeLinear(t, ys, yz) }}",
           pads=ints(0, 0, 1, 0, 0, 2)),
@@ -114,10 +120,17 @@ CLIPS = (
 )  # fmt: skip
 
 
-def _up(name: str, text: str, *, fuses: bool = True, **constants: np.ndarray | float) -> Case:
+def _up(
+    name: str,
+    text: str,
+    *,
+    fuses: bool = True,
+    feeds: dict[str, np.ndarray] | None = None,
+    **constants: np.ndarray | float,
+) -> Case:
     return case(
-        move_quantize, name, text, fuses=fuses, after=(fold_quantized_products,), wq=int8(8, 5),
-        **constants,
+        move_quantize, name, text, fuses=fuses, after=(fold_quantized_products,), feeds=feeds,
+        wq=int8(8, 5), **constants,
     )  # fmt: skip
 
 
@@ -131,6 +144,17 @@ MOVED_UP = (
     _up("not_when_the_product_is_read_twice",
         "(float[6,8] x) => (uint8 y, float p) {" f"{PRODUCT}  r = Reshape(p, s)"
         " y = QuantizeLinear(r, ys, yz) }", fuses=False, s=ints(2, 3, 5)),
+    _up("concat_of_integers_and_products",
+        "(float[6,8] x, uint8[6,3] q2) => (uint8 y) {" f"{PRODUCT}  e = DequantizeLinear(q2, ys, xz)"
+        " c = Concat <axis = 1> (p, e, p)  y = QuantizeLinear <axis = 1> (c, ys, yz) }",
+        feeds={"q2": uint8(6, 3)}),
+    _up("not_concat_with_a_float",
+        "(float[6,8] x, float[6,3] z) => (uint8 y) {" f"{PRODUCT}  c = Concat <axis = 1> (p, z)"
+        " y = QuantizeLinear(c, ys, yz) }", fuses=False),
+    _up("not_concat_of_a_product_read_twice",
+        "(float[6,8] x, uint8[6,3] q2) => (uint8 y, float p) {" f"{PRODUCT}"
+        " e = DequantizeLinear(q2, ys, xz)  c = Concat <axis = 1> (p, e)"
+        " y = QuantizeLinear(c, ys, yz) }", fuses=False, feeds={"q2": uint8(6, 3)}),
     _up("not_without_a_product",
         "(float[6,5] p) => (uint8 y) { r = Reshape(p, s) y = QuantizeLinear(r, ys, yz) }",
         fuses=False, s=ints(2, 3, 5)),
@@ -163,25 +187,10 @@ PADS = (
     _pad("not_auto_pad", attrs='<auto_pad = "SAME_LOWER">', fuses=False),
 )
 
-POOLS = (
-    case(widen_max_pool, "uint8", "(uint8[2,4,7,6] x) => (uint8 y) {"
-          " y = MaxPool <kernel_shape = [2,2], pads = [1,1,1,1]> (x) }",
-          feeds={"x": uint8(2, 4, 7, 6)}),
-    case(widen_max_pool, "int8_window_of_padding", "(int8[1,2,5] x) => (int8 y) {"
-          " y = MaxPool <kernel_shape = [2], pads = [1,1], strides = [3]> (x) }",
-          feeds={"x": int8(1, 2, 5)}),
-    case(widen_max_pool, "not_float",
-          "(float[2,4,7,6] x) => (float y) { y = MaxPool <kernel_shape = [2,2]> (x) }", fuses=False),
-    case(widen_max_pool, "not_with_indices",
-          "(uint8[2,4,7,6] x) => (uint8 y, int64 i) { y, i = MaxPool <kernel_shape = [2,2]> (x) }",
-          fuses=False, feeds={"x": uint8(2, 4, 7, 6)}),
-)  # fmt: skip
-
 CASES = (
     *MOVED_DOWN,
     *AGAIN,
     *CLIPS,
     *MOVED_UP,
     *PADS,
-    *POOLS,
 )

@@ -14,7 +14,6 @@ from colonnade.passes.fuse_elementwise import (
     lower_elementwise,
     merge_elementwise,
 )
-from colonnade.passes.fuse_quantized_sum import fuse_quantized_sum
 from golden.builder import Case, weights
 from golden.quantized import IMAGE, MATRIX, PRODUCT, ROWS, X, case, int8, powers, uint8
 
@@ -174,12 +173,20 @@ IN_FLOAT = (
     case(dequantize_products, "not_depthwise",
           f"{IMAGE} {{ {X} w = DequantizeLinear(wq, ws)  y = Conv <group = 4> (d, w) }}",
           fuses=False, after=FOLDS, wq=int8(4, 1, 3, 3)),
+    case(dequantize_products, "depthwise_with_far_taps",
+          f"{IMAGE} {{ {X} w = DequantizeLinear(wq, ws)"
+          " y = Conv <group = 4, dilations = [256, 1], pads = [512, 1, 512, 1]> (d, w) }",
+          after=FOLDS, wq=int8(4, 1, 3, 3)),
     case(dequantize_products, "conv_by_channel",
           f"{IMAGE} {{ {X} w = DequantizeLinear <axis = 0> (wq, ws6, wz6)"
           " y = Conv <pads = [1,1,1,1]> (d, w, b) }",
           after=FOLDS, wq=int8(6, 4, 3, 3), wz6=np.arange(6, dtype=np.int8), b=weights(6)),
-    case(dequantize_products, "matmul_of_activations",
+    case(dequantize_products, "not_two_activations",
           "(float[2,3,8] x, float[2,8,4] z) => (int8 y) {" f"{X}"
+          " r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)  p = MatMul(d, e)"
+          " y = QuantizeLinear(p, ys, sz) }", fuses=False, after=FOLDS),
+    case(dequantize_products, "sums_of_two_activations_that_int32_may_not_hold",
+          "(float[1,32769] x, float[32769,1] z) => (int8 y) {" f"{X}"
           " r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)  p = MatMul(d, e)"
           " y = QuantizeLinear(p, ys, sz) }", after=FOLDS),
     case(dequantize_products, "not_scale_of_the_run",
@@ -192,34 +199,6 @@ IN_FLOAT = (
 
 
 TO_PROGRAMS = (lower_elementwise, merge_elementwise)
-BOTH = f" {X} r = QuantizeLinear(z, ys, sz)  e = DequantizeLinear(r, ys, sz)"
-TWO = "(float[2,3,8] x, float[2,3,8] z)"
-
-
-def _sum(name: str, text: str, *, fuses: bool = True) -> Case:
-    return case(fuse_quantized_sum, name, text, fuses=fuses, after=TO_PROGRAMS)
-
-
-SUMS = (
-    _sum("plain", f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}"),
-    _sum("relu_int8",
-         f"{TWO} => (int8 y) {{ {BOTH} s = Add(e, d) t = Relu(s) y = QuantizeLinear(t, ys, sz) }}"),
-    _sum("not_a_product",
-         f"{TWO} => (uint8 y) {{ {BOTH} s = Mul(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
-    _sum("not_of_a_float",
-         f"{TWO} => (uint8 y) {{ {BOTH} s = Add(d, z) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
-    _sum("not_int8_whose_zero_point_the_run_makes",
-         "(float[2,3,8] x, float[2,3,8] z, int8 t) => (uint8 y) {"
-         f" {X} r = QuantizeLinear(z, ys, t) e = DequantizeLinear(r, ys, t)"
-         " s = Add(d, e) y = QuantizeLinear(s, ys, yz) }", fuses=False),
-    _sum("not_read_twice",
-         f"{TWO} => (uint8 y, float s) {{ {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}",
-         fuses=False),
-    _sum("not_broadcast",
-         "(float[2,3,8] x, float[3,8] z) => (uint8 y) {"
-         f" {BOTH} s = Add(d, e) y = QuantizeLinear(s, ys, yz) }}", fuses=False),
-)  # fmt: skip
-
 WITH_EPILOGUE = (*FOLDS, *TO_PROGRAMS)
 EPILOGUES = (
     case(fuse_epilogue, "quantized_product",
@@ -240,6 +219,5 @@ CASES = (
     *OUTPUTS,
     *DEQUANTIZED,
     *IN_FLOAT,
-    *SUMS,
     *EPILOGUES,
 )

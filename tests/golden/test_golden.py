@@ -23,10 +23,14 @@ from golden import (
     elementwise,
     norms,
     products,
+    quantized_attention,
+    quantized_bytes,
     quantized_moves,
     quantized_operators,
     quantized_products,
+    quantized_recurrent,
     recurrent,
+    widened,
 )
 from golden.builder import Case, build_graph, build_model, make_feeds
 from tolerance import tolerance
@@ -40,10 +44,14 @@ CASES: tuple[Case, ...] = (
     *elementwise.CASES,
     *norms.CASES,
     *products.CASES,
+    *quantized_attention.CASES,
+    *quantized_bytes.CASES,
     *quantized_moves.CASES,
     *quantized_operators.CASES,
     *quantized_products.CASES,
+    *quantized_recurrent.CASES,
     *recurrent.CASES,
+    *widened.CASES,
 )
 ROUNDINGS = 64
 """The longest sum of the cases; a fused form rounds it in another order."""

@@ -111,6 +111,14 @@ def extreme(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np
     return np.where(rng.random(shape) < 0.3, ends, values).astype(dtype)
 
 
+def row_of(isa: str) -> int:
+    return int(_core.choose_byte_matmul(isa)[0])
+
+
+def pack(isa: str, w: np.ndarray) -> np.ndarray:
+    return _core.pack_byte_matmul(row_of(isa), w, *w.shape)
+
+
 def run_product(
     kernel: str,
     isa: str,
@@ -124,7 +132,6 @@ def run_product(
     ends: tuple[object, ...] = (-math.inf, math.inf, *NO_EPILOGUE),
     extras: tuple[np.ndarray, ...] = (),
     threads: int = 1,
-    constants: tuple[int, ...] = (),
 ) -> np.ndarray:
     """The output as a features x columns matrix."""
     m, columns = out
@@ -147,7 +154,7 @@ def run_product(
         isa,
         order=order,
         threads=threads,
-        constants=constants,
+        constants=(WEIGHTS,),
     )
     assert status[0] == 0
     if s.y_scale is None:
@@ -173,7 +180,7 @@ def test_products(isa: str, m: int, k: int, zero: int, is_bytes: bool) -> None:
         sums = w.astype(np.int64) @ (x.astype(np.int64) - zero)
         blocks = min(2, -(-m // 4))
         got = run_product(
-            "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k),
+            "qmatmul_columns", isa, x, pack(isa, w),
             w.sum(axis=1, dtype=np.int32), s, (m, k, columns, blocks), (m, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(sums)
@@ -188,7 +195,7 @@ def test_product_of_the_greatest_depth(isa: str, is_bytes: bool) -> None:
     x = np.full((k, 3), 255, np.uint8)
     s = make_scales(np.random.default_rng(0), m, 0, bias=False, to_bytes=is_bytes)
     got = run_product(
-        "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k), w.sum(axis=1, dtype=np.int32),
+        "qmatmul_columns", isa, x, pack(isa, w), w.sum(axis=1, dtype=np.int32),
         s, (m, k, 3, 1), (m, 3),
     )  # fmt: skip
     expected = s.finish(w.astype(np.int64) @ x.astype(np.int64))
@@ -208,7 +215,7 @@ def test_epilogues(isa: str, m: int, is_bytes: bool) -> None:
         2, (Instruction("add", (0, 1)), Instruction("mul", (2, 2)), Instruction("relu", (3,)))
     )
     got = run_product(
-        "qmatmul_columns", isa, x, _core.pack_byte_matmul(w, m, k), w.sum(axis=1, dtype=np.int32),
+        "qmatmul_columns", isa, x, pack(isa, w), w.sum(axis=1, dtype=np.int32),
         s, (m, k, columns, 1), (m, columns),
         ends=(-1.5, 1.5, (0,), encode_program(program)),
         extras=(to_panels(residual, lanes_of(isa)),),
@@ -256,6 +263,11 @@ DEPTHWISE = [
     Case(1, 9, (33, 33), 9, (3, 3), stride=(2, 2), pads=(0, 0, 1, 1), group=9),
     Case(3, 2, (9, 33), 2, (3, 3), dilation=(2, 2), pads=(2, 2, 2, 2), group=2),
     Case(1, 4, (1, 130), 4, (1, 7), pads=(0, 3, 0, 3), group=4),
+    Case(1, 6, (37, 41), 6, (3, 3), pads=(1, 1, 1, 1), group=6),
+    Case(1, 2, (3, 1100), 2, (3, 3), stride=(1, 2), pads=(1, 1, 1, 1), group=2),
+    Case(1, 2, (2, 2300), 2, (1, 3), dilation=(1, 40), pads=(0, 40, 0, 40), group=2),
+    Case(5, 7, (6, 5), 7, (2, 4), stride=(3, 3), pads=(1, 2, 0, 1), group=7),
+    Case(1, 1, (64, 40), 1, (5, 1), stride=(2, 1), pads=(2, 0, 2, 0), group=1),
 ]
 
 
@@ -275,7 +287,7 @@ def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> Non
     x = extreme(rng, (case.batch, case.channels, *case.size), np.uint8)
     columns = case.batch * math.prod(case.out_size)
     shape = case.shape()
-    packed = _core.pack_byte_conv(w, list(shape), kernel == "qdepthwise")
+    packed = _core.pack_byte_conv(row_of(isa), w, list(shape), kernel == "qdepthwise")
     for zero, blocks in ((0, 1), (77, min(2, -(-case.outs // 4))), (255, 1)):
         s = make_scales(rng, case.outs, zero, bias=True, to_bytes=is_bytes)
         got = run_product(
@@ -315,7 +327,6 @@ def test_sparse_products(
         got = run_product(
             "qsparse_columns", isa, x, packed, w.sum(axis=1, dtype=np.int32), s,
             (m, k, columns, k_block, min(2, -(-m // 64))), (m, columns), threads=2,
-            constants=(WEIGHTS,),
         )  # fmt: skip
         expected = s.finish(sums)
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
@@ -339,7 +350,7 @@ def test_sparse_convolutions(isa: str, number: int, is_bytes: bool) -> None:
         got = run_product(
             "qsparse_conv", isa, columns_of(x), packed,
             w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, k_block, 1),
-            (case.outs, columns), threads=2, constants=(WEIGHTS,),
+            (case.outs, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(conv_sums(case, x, w, 200))
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
@@ -364,26 +375,6 @@ def test_borders(isa: str, features: int, spare: int) -> None:
     assert run_call("dequantize_columns", [y, scale, zero], [back], params, isa)[0] == 0
     expected = (bytes_.astype(F32) - F32(100)) * scale[0]
     np.testing.assert_array_equal(from_panels(back, columns), expected)
-
-
-@each_isa
-@pytest.mark.parametrize("features", [1, 4, 6])
-def test_sums(isa: str, features: int) -> None:
-    rng = np.random.default_rng(features)
-    lanes = lanes_of(isa)
-    columns = lanes + 3
-    a, b = (extreme(rng, (features, columns), np.uint8) for _ in range(2))
-    numbers = [(0.02, 3), (0.05, 128), (0.07, 120)]
-    scales = [(np.array([s], F32), np.array([z], np.uint8)) for s, z in numbers]
-    y = unaligned_bytes((2, -(-features // 4), lanes, 4))
-    inputs = [to_bytes(a, lanes), *scales[0], to_bytes(b, lanes), *scales[1], *scales[2]]
-    status = run_call("bytes_sum", inputs, [y], (features, columns, 0.0, 4.0), isa)
-    assert status[0] == 0
-    left, right = (
-        (v.astype(F32) - F32(z[0])) * s[0] for v, (s, z) in zip((a, b), scales[:2], strict=True)
-    )
-    expected = quantize(np.clip(left + right, F32(0), F32(4)), scales[2][0][0], scales[2][1][0])
-    np.testing.assert_array_equal(from_bytes(y, features, columns), expected)
 
 
 @each_isa

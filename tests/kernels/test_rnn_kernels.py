@@ -68,12 +68,16 @@ LAYERS = [
     Layer("lstm", 3, 21, couples_gates=True, has_states=True),
     Layer("lstm", 3, 21, couples_gates=True, clip=0.3),
 ]  # fmt: skip
-SPLITS = {"units": 0, "items": 2, "packs": 0}
-"""Threads share hidden units; two items a unit; as the first, with r packed in the run."""
+SPLITS = {"units": 0, "items": 2, "packs": 0, "sparse": 0, "sparse_items": 2}
+"""Threads share hidden units; two items a unit; as the first, with r packed in the run; the first
+two on sparse weights."""
 
 
-def make_operands(layer: Layer) -> dict[str, np.ndarray | None]:
-    """Rows of r sum to less than 1 in magnitude, so that errors do not grow from step to step."""
+def make_operands(layer: Layer, density: float = 1.0) -> dict[str, np.ndarray | None]:
+    """Rows of r sum to less than 1 in magnitude, so that errors do not grow from step to step.
+
+    `density`: share of r that is not zero.
+    """
     rng = np.random.default_rng(layer.hidden)
     d, n, rows = layer.directions, layer.hidden, layer.num_gates * layer.hidden
 
@@ -84,7 +88,8 @@ def make_operands(layer: Layer) -> dict[str, np.ndarray | None]:
     cell = normal(d, layer.batch, n) if layer.has_states and layer.kind == "lstm" else None
     return {
         "gates": layer.swap(normal(STEPS, layer.batch, d * rows)),
-        "r": (rng.uniform(-1, 1, (d, n, rows)) / n).astype(np.float32),
+        "r": (rng.uniform(-1, 1, (d, n, rows)) / n).astype(np.float32)
+        * (rng.random((d, n, rows)) < density),
         "hidden_bias": normal(d, n) if layer.kind == "gru_behind" else None,
         "peepholes": normal(d, 3 * n) if layer.kind == "lstm" else None,
         "lengths": rng.integers(0, STEPS + 1, layer.batch).astype(np.int32)
@@ -123,6 +128,7 @@ def run_layer(
     split: str = "units",
     threads: int = 1,
     packed: np.ndarray | None = None,
+    steps: int = STEPS,
 ) -> tuple[int, int, int, int, str]:
     kind, n, d = KINDS[layer.kind][0], layer.hidden, layer.directions
     lanes, _ = _core.choose_recurrent(isa)
@@ -130,13 +136,17 @@ def run_layer(
     assert r is not None
     floats = _core.recurrent_packed_floats(kind, d, n, lanes)
     weights = r
-    if split != "packs":
+    is_sparse = split.startswith("sparse")
+    if is_sparse:
+        weights = _core.pack_sparse_recurrent(kind, r, d, n, lanes) if packed is None else packed
+    elif split != "packs":
         weights = _core.pack_recurrent(kind, r, d, n, lanes) if packed is None else packed
     room = 4 * d * layer.batch * n + (floats if split == "packs" else 0)
     work = np.full(room, np.nan, np.float32)
     params = (
-        kind, STEPS, layer.batch, n, d, int(layer.direction == "reverse"),
+        kind, steps, layer.batch, n, d, int(layer.direction == "reverse"),
         int(layer.is_batch_first), int(layer.couples_gates), layer.clip or math.inf, SPLITS[split],
+        int(is_sparse),
     )  # fmt: skip
     inputs = list({**operands, "r": weights}.values())
     return run_call(
@@ -149,7 +159,7 @@ def run_layer(
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_layer(layer: Layer, split: str, isa: str) -> None:
-    operands = make_operands(layer)
+    operands = make_operands(layer, 0.3 if split.startswith("sparse") else 1.0)
     want = expected(layer, operands)
     got: list[np.ndarray | None] = [
         np.full(array.shape, np.nan, np.float32) if name in layer.outputs else None
@@ -169,12 +179,16 @@ def test_layer(layer: Layer, split: str, isa: str) -> None:
 
 
 @each_isa
+@pytest.mark.parametrize("density", [1.0, 0.5, 0.05])
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_bits_however_split(kind: str, isa: str) -> None:
+def test_same_bits_however_split(kind: str, density: float, isa: str) -> None:
     layer = Layer(kind, 17, 70, direction="bidirectional", has_lengths=True, has_states=True)
-    operands = make_operands(layer)
+    operands = make_operands(layer, density)
     made = []
-    for split, threads in (("units", 1), ("units", 2), ("units", 3), ("items", 2), ("packs", 2)):
+    for split, threads in (
+        ("units", 1), ("units", 2), ("units", 3), ("items", 2), ("packs", 2), ("sparse", 1),
+        ("sparse", 3), ("sparse_items", 2),
+    ):  # fmt: skip
         y = np.full((STEPS, 2, layer.batch, layer.hidden), np.nan, np.float32)
         code, *_ = run_layer(layer, operands, [y, None, None], isa, split=split, threads=threads)
         assert code == 0
@@ -199,3 +213,69 @@ def test_small_operands_are_refused() -> None:
         run_layer(
             layer, operands, [None] * 3, "portable", packed=np.zeros(4 * 4 * 4 - 1, np.float32)
         )
+
+
+@each_isa
+@pytest.mark.parametrize("hidden", [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_nonzeros(kind: str, hidden: int, isa: str) -> None:
+    """None at all, and a single one in the first and in the last row and column of r."""
+    layer = Layer(kind, 2, hidden, has_states=True)
+    operands = make_operands(layer, 0.0)
+    r = operands["r"]
+    assert r is not None
+    for k, column in ((None, None), (0, -1), (-1, 0), (-1, -1)):
+        r[:] = 0
+        if k is not None:
+            r[0, k, column] = 0.5
+        made = {}
+        for split in ("units", "sparse"):
+            y = np.full((STEPS, 1, 2, hidden), np.nan, np.float32)
+            code, *_ = run_layer(layer, operands, [y, None, None], isa, split=split)
+            assert code == 0
+            made[split] = y
+        assert made["sparse"].tobytes() == made["units"].tobytes()
+
+
+@each_isa
+@pytest.mark.parametrize("kind", KINDS)
+def test_zeros_do_not_multiply(kind: str, isa: str) -> None:
+    """NaN in one element of h reaches the units with a weight there, and no others."""
+    layer = Layer(kind, 1, 40, has_states=True, outputs="h")
+    operands = make_operands(layer, 0.1)
+    h0, r = operands["h0"], operands["r"]
+    assert h0 is not None and r is not None
+    h0[0, 0, 11] = np.nan
+    operands["gates"] = operands["gates"][:1]  # type: ignore[index]
+    gates = [0, 2] if kind == "gru" else list(range(layer.num_gates))
+    reached = (r[0, 11].reshape(layer.num_gates, 40)[gates] != 0).any(axis=0)
+    reached[11] |= kind.startswith("gru")  # which keeps a share of h itself
+    y = np.zeros((1, 1, 1, 40), np.float32)
+    code, *_ = run_layer(layer, operands, [y, None, None], isa, split="sparse", steps=1)
+    assert code == 0
+    found = np.isnan(y[0, 0, 0])
+    if kind == "gru":  # a reset gate hands on to the second product
+        assert found[reached].all() and not found.all()
+    else:
+        np.testing.assert_array_equal(found, reached)
+
+
+def _damaged(packed: np.ndarray, at: int, value: int) -> np.ndarray:
+    bytes_ = packed.view(np.uint8).copy()
+    bytes_[at : at + 2] = np.array([value], np.uint16).view(np.uint8)
+    return bytes_
+
+
+def test_damaged_sparse_weights_are_refused() -> None:
+    layer = Layer("lstm", 2, 20)
+    operands = make_operands(layer, 0.5)
+    packed = _core.pack_sparse_recurrent(2, operands["r"], 1, 20, 4).view(np.uint8)
+    first = int(packed[:8].view(np.int64)[0])
+    for bad, why in (
+        (packed[:16], "too small"),
+        (_damaged(packed, 0, first - 8), "table of sparse parts"),
+        (_damaged(packed, 8, first + 1), "part is damaged"),
+        (_damaged(packed, first, 18), "window is out of range"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            run_layer(layer, operands, [None] * 3, "portable", split="sparse", packed=bad)

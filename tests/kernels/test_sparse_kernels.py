@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from colonnade import _core
-from colonnade.ir import Instruction, Node, Program
+from colonnade.ir import FLOAT_EXACT_MAX, Instruction, Node, Program
 from colonnade.planner.lower.program import encode_program
 from colonnade.planner.lower.sparse import order_by_blocks
 from colonnade.reference import evaluate
@@ -63,6 +63,23 @@ def test_columns(isa: str, threads: int, m: int, k: int, k_block: int) -> None:
         assert status[0] == 0
         exact = np.maximum(w.astype(np.float64) @ x + bias[:, None] + residual, -0.5)
         assert np.abs(from_panels(y, columns) - exact).max() <= tolerance(k + 2, 1, 1)
+
+
+@each_isa
+def test_integers_stay_integers(isa: str) -> None:
+    """Short rows are filled up by zeros: a weight that was halved would lose a half near 2^24."""
+    lanes, m, k = lanes_of(isa), 8, FLOAT_EXACT_MAX // (127 * 255)
+    row, _, k_block_max = _core.choose_sparse(isa, False)
+    w = np.full((m, k), 127, np.float32)
+    for i in range(m):
+        w[i, k - 7 * i :] = 0
+    x = np.full((k, lanes), 255, np.float32)
+    packed = _core.pack_sparse(row, w, 1, m, k, min(k, k_block_max), is_integer=True)
+    y = empty_panels(m, lanes, lanes)
+    params = (row, m, k, lanes, min(k, k_block_max), 1, -math.inf, math.inf, *NO_EPILOGUE)
+    operands = [to_panels(x, lanes), packed, None, None]
+    assert run_call("sparse_columns", operands, [y], params, isa, constants=(WEIGHTS,))[0] == 0
+    np.testing.assert_array_equal(from_panels(y, lanes), w.astype(np.int64) @ x.astype(np.int64))
 
 
 @each_isa

@@ -1,8 +1,6 @@
 // Recurrent kernels at the edges of their tiles: nothing is touched beyond the operands, every
 // state is written, and any split into tiles and items gives the same bits. Values are checked in
 // tests/kernels/test_rnn_kernels.py.
-#include "kernels/rnn/rnn.h"
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -11,6 +9,7 @@
 #include "check.h"
 #include "dense.h"
 #include "fenced.h"
+#include "kernels/rnn/sparse.h"
 
 using namespace colonnade;
 using kernels::RecurrentKind;
@@ -27,6 +26,7 @@ struct Layer {
   int64_t batch;
   int64_t hidden;
   bool has_outputs;  // y and c; else their states live in the work.
+  float sparsity;    // Share of r that is zero.
 };
 
 void fill(FencedFloats& floats, test::Random& random, float scale) {
@@ -35,7 +35,7 @@ void fill(FencedFloats& floats, test::Random& random, float scale) {
 
 // y, y_h and y_c, run in blocks of `tiles` and `items`.
 std::vector<float> run(const kernels::RecurrentRow& row, const Layer& layer, int64_t tile_block,
-                       int64_t item_block) {
+                       int64_t item_block, bool is_sparse = false) {
   const int64_t n = layer.hidden, gates = kernels::gate_count(layer.kind);
   const int64_t states = kDirections * layer.batch * n;
   test::Random random(static_cast<uint64_t>(31 * n + layer.batch));
@@ -44,12 +44,22 @@ std::vector<float> run(const kernels::RecurrentRow& row, const Layer& layer, int
       peepholes(3 * kDirections * n);
   for (FencedFloats* floats : {&h0, &c0, &input, &bias, &peepholes}) fill(*floats, random, 1.0f);
   fill(r, random, 1.0f / static_cast<float>(n));
+  for (int64_t i = 0; i < r.size(); ++i) {
+    if (random.next() < layer.sparsity * 2.0f - 1.0f) r[i] = 0.0f;
+  }
   FencedFloats packed(kernels::recurrent_packed_floats(layer.kind, kDirections, n, row.lanes));
   const int64_t tiles = kernels::recurrent_tiles(layer.kind, n, row.lanes);
   for (int64_t tile = 0; tile < kDirections * tiles; ++tile) {
     kernels::pack_recurrent_tile(layer.kind, n, row.lanes, tile / tiles, tile % tiles, r.data(),
                                  packed.data());
   }
+  const kernels::SparseRecurrentGeometry geometry{layer.kind, kDirections, n, row.lanes};
+  const std::vector<std::byte> nonzeros = kernels::pack_sparse_recurrent(geometry, r.data());
+  EXPECT(kernels::verify_sparse_recurrent(nonzeros, geometry) == nullptr);
+  EXPECT(nonzeros.size() % 2 == 0);
+  FencedFloats sparse(static_cast<int64_t>((nonzeros.size() + 3) / 4));
+  std::memcpy(reinterpret_cast<std::byte*>(sparse.data() + sparse.size()) - nonzeros.size(),
+              nonzeros.data(), nonzeros.size());
   std::vector<int32_t> lengths;
   for (int64_t b = 0; b < layer.batch; ++b) lengths.push_back(static_cast<int32_t>(b % 4));
   constexpr float kUnset = std::numeric_limits<float>::quiet_NaN();
@@ -65,7 +75,10 @@ std::vector<float> run(const kernels::RecurrentRow& row, const Layer& layer, int
   p.gates = input.data();
   p.gates_batch = kDirections * gates * n;
   p.gates_step = layer.batch * p.gates_batch;
-  p.r = packed.data();
+  p.r = is_sparse ? nullptr : packed.data();
+  if (is_sparse) {
+    p.sparse_r = reinterpret_cast<std::byte*>(sparse.data() + sparse.size()) - nonzeros.size();
+  }
   p.hidden_bias = bias.data();
   p.peepholes = peepholes.data();
   p.lengths = lengths.data();
@@ -100,6 +113,8 @@ void check_layer(const kernels::RecurrentRow& row, const Layer& layer) {
   EXPECT(std::none_of(whole.begin(), whole.end(), [](float x) { return x != x; }));
   const std::vector<float> parts = run(row, layer, 1, 2);
   EXPECT(std::memcmp(whole.data(), parts.data(), whole.size() * sizeof(float)) == 0);
+  const std::vector<float> sparse = run(row, layer, 1, 3, true);
+  EXPECT(std::memcmp(whole.data(), sparse.data(), whole.size() * sizeof(float)) == 0);
 }
 
 }  // namespace
@@ -112,7 +127,9 @@ int main() {
       for (const int64_t batch : {1, 2, 6, 7, 13}) {
         for (const int64_t hidden : {1, 3, 4, 5, 15, 16, 17, 31, 33, 64, 65}) {
           for (const bool has_outputs : {true, false}) {
-            check_layer(row, {static_cast<RecurrentKind>(kind), batch, hidden, has_outputs});
+            const float sparsity = hidden % 2 == 0 ? 0.8f : 0.3f;
+            check_layer(row,
+                        {static_cast<RecurrentKind>(kind), batch, hidden, has_outputs, sparsity});
           }
         }
       }

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "dense.h"
 #include "exec/reach.h"
+#include "kernels/bytes/bytes.h"
 #include "kernels/conv/conv.h"
 #include "kernels/depthwise/depthwise.h"
 #include "kernels/pool/pool.h"
@@ -74,7 +75,8 @@ void check_reads(const Reach& reach, int64_t in_panel, int64_t out_panel, const 
         for (int64_t l = a * reach.lanes; l < std::min(b * reach.lanes, reach.out_columns); ++l) {
           for (int64_t f = 0; f < out_panel / reach.lanes; ++f) {
             const int64_t i = l / reach.lanes * out_panel + f * reach.lanes + l % reach.lanes;
-            same &= y[i] == whole[i];
+            same &=
+                std::memcmp(y.data() + i, whole.data() + i, 4) == 0;  // Bytes may look like NaN.
           }
         }
         EXPECT(same);
@@ -139,19 +141,27 @@ void check_conv(const kernels::ConvRow& row, const ConvShape& s) {
 void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_depthwise) {
   const int64_t lanes = row.panel_lanes;
   const auto m = static_cast<size_t>(s.out_channels);
-  const auto packed = static_cast<size_t>(is_depthwise ? kernels::packed_byte_depthwise_weights(s)
-                                                       : kernels::packed_byte_conv_weights(s));
-  const std::vector<int8_t> w(packed, 3);
+  const std::vector<int8_t> taps(static_cast<size_t>(kernels::packed_byte_depthwise_weights(s)), 3);
+  const int64_t depth = s.channels / s.group * s.kernel_h * s.kernel_w;
+  const std::vector<int8_t> w(m * static_cast<size_t>(depth), 101);
+  const auto packed = kernels::pack_byte_conv_weights(w.data(), s, row.bounds_pairs);
   const std::vector<float> w_scale(m, 0.5f);
   const std::vector<int32_t> w_sum(m, 11);
   const float x_scale = 0.25f;
   const uint8_t x_zero = 128;
-  test::Buffer scratch(kernels::byte_conv_scratch_bytes(s, lanes) / 4 + 16);
+  const int64_t bytes = is_depthwise ? kernels::byte_depthwise_scratch_bytes(s, lanes)
+                                     : kernels::byte_conv_scratch_bytes(s, lanes);
+  test::Buffer scratch(bytes / 4 + 16);
   check_reads(reach_of(s, lanes), kernels::byte_groups(s.channels) * lanes, s.out_channels * lanes,
               [&](const float* x, float* y, int64_t a, int64_t b) {
                 kernels::ByteConvParams p{};
                 p.shape = s;
-                p.w = w.data();
+                if (is_depthwise) {
+                  p.w.tiles = taps.data();
+                } else {
+                  p.w = kernels::view_byte_weights(packed.data(), s.out_channels,
+                                                   kernels::byte_conv_groups(s), row.bounds_pairs);
+                }
                 p.x = reinterpret_cast<const uint8_t*>(x);
                 p.out.w_scale = w_scale.data();
                 p.out.w_sum = w_sum.data();
@@ -189,6 +199,35 @@ void check_pool(const kernels::PoolRow& row, const ConvShape& s, kernels::PoolKi
               });
 }
 
+void check_byte_pool(const kernels::BytesRow& row, const ConvShape& s, kernels::PoolKind kind) {
+  const float scale = 0.5f;
+  const uint8_t zero = 100;
+  kernels::BytePoolParams b{};
+  kernels::PoolParams& p = b.window;
+  p.kind = kind;
+  p.batch = s.batch;
+  p.channels = s.channels;
+  p.in_h = s.in_h;
+  p.in_w = s.in_w;
+  p.out_h = s.out_h;
+  p.out_w = s.out_w;
+  p.kernel_h = p.kernel_w = s.kernel_h;
+  p.stride_h = p.stride_w = s.stride_h;
+  p.dilation_h = p.dilation_w = s.dilation_h;
+  p.pad_top = p.pad_left = p.pad_bottom = p.pad_right = s.pad_top;
+  b.x = {nullptr, &scale, &zero};
+  b.y_scale = &scale;
+  b.y_zero = &zero;
+  const int64_t panel = s.channels * row.panel_lanes;
+  test::Buffer scratch(kernels::byte_pool_scratch_floats(p) + 16);
+  check_reads(reach_of(s, row.panel_lanes), panel, panel,
+              [&](const float* x, float* y, int64_t first, int64_t end) {
+                p.x = x;
+                p.y = y;
+                row.pool_panels(b, first, end, scratch.data());
+              });
+}
+
 struct Geometry {
   int64_t size, kernel, stride, pad, dilation;
 };
@@ -223,6 +262,11 @@ int main() {
       if (!test::can_run(row.isa)) continue;
       check_pool(row, shape(3, 3, 1), kernels::PoolKind::max);
       check_pool(row, shape(3, 3, 1), kernels::PoolKind::mean);
+    }
+    for (const auto& row : kernels::bytes_rows()) {
+      if (!test::can_run(row.isa)) continue;
+      check_byte_pool(row, shape(3, 3, 1), kernels::PoolKind::max);
+      check_byte_pool(row, shape(3, 3, 1), kernels::PoolKind::mean);
     }
   }
   return colonnade::test::finish();

@@ -4,6 +4,7 @@
 
 #include "exec/op.h"
 #include "exec/ops/check.h"
+#include "exec/ops/pool_params.h"
 
 namespace colonnade::exec {
 namespace {
@@ -12,8 +13,6 @@ using kernels::GlobalPoolParams;
 using kernels::PoolKind;
 using kernels::PoolParams;
 using kernels::PoolRow;
-
-constexpr int64_t kMaxExtent = int64_t{1} << 31;
 
 struct Window {
   const PoolRow* row;
@@ -26,20 +25,7 @@ std::string prepare_window(PrepareContext& context, Prepared& prepared) {
   w->row = &kernels::choose_pool(context.isa);
   ParamReader& in = context.params;
   PoolParams& p = w->params;
-  p = {};
-  const int64_t kind = in.integer();
-  if (kind < 0 || kind > 1) return "unknown kind of pooling";
-  p.kind = static_cast<PoolKind>(kind);
-  p.count_padding = in.integer() != 0;
-  for (int64_t* field : {&p.batch, &p.channels, &p.in_h, &p.in_w, &p.out_h, &p.out_w, &p.kernel_h,
-                         &p.kernel_w, &p.stride_h, &p.stride_w, &p.dilation_h, &p.dilation_w}) {
-    *field = in.integer();
-    if (*field < 1 || *field > kMaxExtent) return "pooling sizes out of range";
-  }
-  for (int64_t* field : {&p.pad_top, &p.pad_left, &p.pad_bottom, &p.pad_right}) {
-    *field = in.integer();
-    if (*field < 0 || *field > kMaxExtent) return "pooling padding out of range";
-  }
+  if (std::string error = read_pool_params(in, p); !error.empty()) return error;
   w->by_panels = in.integer() != 0;
   if (context.operands.size() != 2) return "pooling takes 2 operands";
   const int64_t lanes = w->row->panel_lanes;
@@ -49,17 +35,12 @@ std::string prepare_window(PrepareContext& context, Prepared& prepared) {
       panel_floats(p.channels, checked_product({p.batch, p.out_h, p.out_w}), lanes);
   if (!holds_floats(context.operands[0], in_floats)) return "x is too small";
   if (!holds_floats(context.operands[1], out_floats)) return "y is too small";
-  if (checked_product({kernels::pool_image_h(p), kernels::pool_image_w(p), 8}) < 0) {
-    return "pooling window is too large";
-  }
   prepared.units = p.batch * p.channels;
   if (w->by_panels) {
     prepared.units = ceil_div(p.batch * p.out_h * p.out_w, lanes);
     prepared.units_per_panel = 1;
     prepared.uses = {read_reach(p.channels * lanes), write_same(p.channels * lanes)};
-    prepared.reach = {
-        lanes,      p.batch * p.out_h * p.out_w,         p.in_h,   p.in_w, p.out_h, p.out_w,
-        p.stride_h, (p.kernel_h - 1) * p.dilation_h + 1, p.pad_top};
+    prepared.reach = pool_reach(p, lanes);
   }
   prepared.scratch_bytes = 4 * kernels::pool_scratch_floats(p);
   prepared.params = std::move(w);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "exec/op.h"
+#include "exec/ops/byte_panels.h"
 #include "exec/ops/check.h"
 #include "exec/ops/conv_shape.h"
 #include "exec/ops/epilogue.h"
@@ -18,19 +19,9 @@ using kernels::ByteConvParams;
 using kernels::ByteMatmulParams;
 using kernels::ByteMatmulRow;
 using kernels::ByteOutput;
-using kernels::ByteSumParams;
 using kernels::ConvShape;
 
 constexpr int64_t kMaxExtent = int64_t{1} << 31;
-
-bool holds_bytes(const OperandInfo& operand, int64_t count) {
-  return operand.present() && count >= 0 && operand.bytes >= count;
-}
-
-// Lanes of 32 bits of a features x columns matrix of bytes in whole panels, or -1.
-int64_t byte_panel_lanes(int64_t features, int64_t columns, int64_t lanes) {
-  return features < 0 ? -1 : panel_floats(byte_groups(features), columns, lanes);
-}
 
 const ByteMatmulRow* find_row(int64_t number, Isa isa) {
   const auto rows = kernels::byte_matmul_rows();
@@ -48,12 +39,21 @@ struct Product {
   const ByteMatmulRow* row;
   ByteMatmulParams matmul;  // `out` of convolutions too.
   ByteConvParams conv;
+  int64_t groups;  // Byte groups along k.
   int64_t panels;
   int64_t tiles;
   int64_t blocks;
   int64_t own_scratch;
   Epilogue epilogue;
 };
+
+std::string check_weights(const OperandInfo& w, const ByteMatmulRow& row, int64_t m,
+                          int64_t groups) {
+  if (!w.present() || w.data == nullptr) return "w is not a constant";
+  const char* damage = kernels::verify_byte_weights({w.data, static_cast<size_t>(w.bytes)}, m,
+                                                    groups, row.bounds_pairs);
+  return damage == nullptr ? "" : damage;
+}
 
 // Checks what all products have in common; y has `columns` columns.
 std::string check_product(std::span<const OperandInfo> o, int64_t m, int64_t columns,
@@ -108,8 +108,10 @@ std::string prepare_matmul(PrepareContext& context, Prepared& prepared) {
   if (m < 1 || m > kMaxExtent || mm.k < 1 || mm.l < 1) return "product sizes out of range";
   if (mm.k > kernels::kByteDepthMax) return "sums that may not fit 32 bits";
   if (!holds_floats(o[kX], byte_panel_lanes(mm.k, mm.l, lanes))) return "x is too small";
-  if (!holds_bytes(o[kW], kernels::packed_byte_weights(m, mm.k))) return "w is too small";
-  std::string error = check_product(o, m, mm.l, lanes);
+  p->groups = byte_groups(mm.k);
+  std::string error = check_weights(o[kW], *p->row, m, p->groups);
+  if (!error.empty()) return error;
+  error = check_product(o, m, mm.l, lanes);
   if (!error.empty()) return error;
   p->panels = ceil_div(mm.l, lanes);
   p->tiles = byte_tiles(m);
@@ -150,14 +152,19 @@ std::string prepare_any_conv(PrepareContext& context, Prepared& prepared, bool i
   if (!holds_floats(o[kX], byte_panel_lanes(s.channels, in_columns, lanes))) {
     return "x is too small";
   }
-  const bool fits = is_depthwise ? holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))
-                                 : holds_bytes(o[kW], kernels::packed_byte_conv_weights(s));
-  if (!fits) return "w is too small";
-  std::string error = check_product(o, m, out_columns, lanes);
+  p->groups = kernels::byte_conv_groups(s);
+  if (is_depthwise && !holds_bytes(o[kW], kernels::packed_byte_depthwise_weights(s))) {
+    return "w is too small";
+  }
+  std::string error = is_depthwise ? "" : check_weights(o[kW], *p->row, m, p->groups);
+  if (!error.empty()) return error;
+  error = check_product(o, m, out_columns, lanes);
   if (!error.empty()) return error;
   p->panels = ceil_div(out_columns, lanes);
   p->tiles = byte_tiles(m);
-  p->own_scratch = (kernels::byte_conv_scratch_bytes(s, lanes) + 63) / 64 * 64;
+  const int64_t scratch = is_depthwise ? kernels::byte_depthwise_scratch_bytes(s, lanes)
+                                       : kernels::byte_conv_scratch_bytes(s, lanes);
+  p->own_scratch = (scratch + 63) / 64 * 64;
   error = finish_product(context, prepared, *p, m);
   if (!error.empty()) return error;
   std::vector<PanelUse> uses = std::move(prepared.uses);
@@ -194,6 +201,11 @@ ByteOutput bind_output(const Product& p, const RunContext& context, EpilogueRun&
   return out;
 }
 
+kernels::ByteWeights bind_weights(const Product& p, const RunContext& context) {
+  return kernels::view_byte_weights(as<std::byte>(context, kW), p.matmul.out.m, p.groups,
+                                    p.row->bounds_pairs);
+}
+
 template <typename Params, typename Run>
 RunStatus run_bands(const Product& p, const RunContext& context, const Params& params, Run run) {
   for_each_band(context.begin, context.end, p.panels, [&](int64_t block, int64_t p0, int64_t p1) {
@@ -209,7 +221,7 @@ RunStatus run_matmul(const void* params, const RunContext& context) {
   ByteMatmulParams mm = p.matmul;
   mm.out = bind_output(p, context, epilogue);
   mm.x = as<uint8_t>(context, kX);
-  mm.w = as<int8_t>(context, kW);
+  mm.w = bind_weights(p, context);
   return run_bands(p, context, mm, p.row->matmul);
 }
 
@@ -219,7 +231,8 @@ RunStatus run_any_conv(const void* params, const RunContext& context, bool is_de
   ByteConvParams conv = p.conv;
   conv.out = bind_output(p, context, epilogue);
   conv.x = as<uint8_t>(context, kX);
-  conv.w = as<int8_t>(context, kW);
+  conv.w = is_depthwise ? kernels::ByteWeights{as<int8_t>(context, kW), nullptr, nullptr}
+                        : bind_weights(p, context);
   return run_bands(p, context, conv, is_depthwise ? p.row->depthwise : p.row->conv);
 }
 
@@ -401,54 +414,6 @@ RunStatus run_dequantize(const void* params, const RunContext& context) {
   return {};
 }
 
-// ---- bytes_sum. operands: a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero, y.
-// params: features, l, lo, hi.
-struct Sum {
-  const ByteMatmulRow* row;
-  ByteSumParams params;
-};
-
-std::string prepare_sum(PrepareContext& context, Prepared& prepared) {
-  auto p = std::make_shared<Sum>();
-  p->row = &kernels::choose_byte_matmul(context.isa);
-  p->params = {};
-  const int64_t features = p->params.features = context.params.integer();
-  const int64_t columns = context.params.integer();
-  p->params.lo = context.params.real32();
-  p->params.hi = context.params.real32();
-  const auto& o = context.operands;
-  const int64_t lanes = p->row->panel_lanes;
-  if (o.size() != 9) return "a sum takes 9 operands";
-  if (features < 1 || features > kMaxExtent || columns < 1) return "sum sizes out of range";
-  const int64_t count = byte_panel_lanes(features, columns, lanes);
-  for (const size_t panels : {0, 3, 8}) {
-    if (!holds_floats(o[panels], count)) return "byte panels are too small";
-  }
-  for (const size_t scale : {1, 4, 6}) {
-    if (!holds_floats(o[scale], 1) || !holds_bytes(o[scale + 1], 1)) return "scale is too small";
-  }
-  prepared.units = ceil_div(columns, lanes);
-  prepared.units_per_panel = 1;
-  prepared.uses.resize(9);
-  const int64_t row = byte_groups(features) * lanes;
-  prepared.uses[0] = prepared.uses[3] = read_same(row);
-  prepared.uses[8] = write_same(row);
-  prepared.params = std::move(p);
-  return "";
-}
-
-RunStatus run_sum(const void* params, const RunContext& context) {
-  const auto& p = *static_cast<const Sum*>(params);
-  ByteSumParams sum = p.params;
-  sum.a = {as<uint8_t>(context, 0), as<float>(context, 1), as<uint8_t>(context, 2)};
-  sum.b = {as<uint8_t>(context, 3), as<float>(context, 4), as<uint8_t>(context, 5)};
-  sum.y_scale = as<float>(context, 6);
-  sum.y_zero = as<uint8_t>(context, 7);
-  sum.y = as_mutable<uint8_t>(context, 8);
-  p.row->add(sum, context.begin, context.end);
-  return {};
-}
-
 // ---- rows_to_bytes, bytes_to_rows. operands: source, destination.
 // params: outer, features, inner, is_signed.
 struct ByteLayout {
@@ -572,7 +537,6 @@ constexpr Op kOps[] = {
     {"qsparse_conv", &prepare_sparse_conv, &run_sparse},
     {"quantize_columns", &prepare_quantize, &run_quantize},
     {"dequantize_columns", &prepare_dequantize, &run_dequantize},
-    {"bytes_sum", &prepare_sum, &run_sum},
     {"rows_to_bytes", &prepare_to_bytes, &run_to_bytes},
     {"bytes_to_rows", &prepare_from_bytes, &run_from_bytes},
 };

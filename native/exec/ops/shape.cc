@@ -66,7 +66,8 @@ RunStatus run_bytes(const void* params, const RunContext& context) {
 
 // ---- concat: outer, bytes of each part's row. operands: parts, whole.
 // ---- split:  outer, bytes of each part's row. operands: whole, parts.
-// Units are (row, part). Panels are rows too: outer = panels, bytes = features * NB * 4.
+// Units are (row, part). Panels are rows too: outer = panels, bytes = features * NB * 4, of tensors
+// of bytes groups * NB * 4.
 
 struct Parts {
   int64_t count;
@@ -98,6 +99,9 @@ std::string prepare_parts(PrepareContext& context, Prepared& prepared, bool is_s
   }
   prepared.units = outer * p->count;
   prepared.units_per_panel = p->count;
+  for (const int64_t part : p->bytes) prepared.uses.push_back({Access::same, is_split, part});
+  const PanelUse whole = {Access::same, !is_split, p->row_bytes};
+  prepared.uses.insert(is_split ? prepared.uses.begin() : prepared.uses.end(), whole);
   prepared.params = std::move(p);
   return "";
 }

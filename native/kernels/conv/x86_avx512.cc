@@ -9,7 +9,7 @@ namespace {
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
-#include "kernels/conv/plan_shift_avx512.inc"
+#include "kernels/conv/plan_shift.inc"
 // Its packing comes first.
 #include "kernels/conv/conv_impl.inc"
 

@@ -29,14 +29,31 @@ inline IntVec dot(const DotX& x, const DotW& w, IntVec acc) {
   return acc;
 }
 
-// Sums of a vector of columns of four channels; see depthwise_x86.inc.
-template <typename LoadRow>
-inline void sum_taps(const LoadRow& load_row, const int8_t* w, int64_t taps, IntVec (&sums)[4]) {
-  for (IntVec& sum : sums) sum = set1_int(0);
+constexpr int64_t kTapsTogether = 1;
+
+inline IntVec load_four_lanes(const int8_t* p) {
+  return load_int(reinterpret_cast<const int32_t*>(p));
+}
+
+// Vectors of a column each become vectors of a channel each.
+inline void gather_channels(const IntVec (&columns)[4], IntVec (&channels)[4]) {
+  for (int c = 0; c < 4; ++c) {
+    channels[c].raw =
+        RawInt{columns[0].raw[c], columns[1].raw[c], columns[2].raw[c], columns[3].raw[c]};
+  }
+}
+
+inline const int8_t* prepare_taps(const int8_t* w, int64_t, int8_t*) { return w; }
+
+// Adds x * w of all taps; see depthwise_pairs.inc. sums[j]: the channels of column j.
+template <typename Load>
+inline void add_taps(const Load& load, const int8_t* w, int64_t taps, IntVec (&sums)[4]) {
+  static_assert(kLanes == 4);
   for (int64_t tap = 0; tap < taps; ++tap) {
-    const DotX x = as_bytes(load_row(tap));
+    const DotX x = as_bytes(load(tap));
     for (int c = 0; c < 4; ++c) {
-      sums[c].raw += x.byte[c].raw * w[tap / 4 * 16 + c * 4 + tap % 4];
+      const int32_t weight = w[tap / 4 * 16 + c * 4 + tap % 4];
+      for (int j = 0; j < 4; ++j) sums[j].raw[c] += x.byte[c].raw[j] * weight;
     }
   }
 }

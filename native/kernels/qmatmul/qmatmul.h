@@ -18,18 +18,16 @@
 #include <vector>
 
 #include "base/cpu_features.h"
+#include "kernels/bytes/bytes.h"
 #include "kernels/conv/conv.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::kernels {
 
-inline constexpr int64_t kByteGroup = 4;
 // Rows of W in a tile: they make one group of output bytes.
 inline constexpr int64_t kByteTile = 4;
 // Terms that surely fit int32: 2^15 * 255 * 128 < 2^31.
 inline constexpr int64_t kByteDepthMax = int64_t{1} << 15;
-
-constexpr int64_t byte_groups(int64_t features) { return (features + kByteGroup - 1) / kByteGroup; }
 
 // From sums to outputs. y_scale null: float32 panels at y, else bytes at y_bytes.
 struct ByteOutput {
@@ -49,18 +47,32 @@ struct ByteOutput {
   void* epilogue_context;
 };
 
+// What a tile's weights exceed the bound of pairs by (bounded_pairs.h): four rows in a step, each
+// with a byte group of its own.
+struct ByteExcessStep {
+  uint16_t group[kByteTile];
+  int8_t weights[kByteTile][kByteGroup];
+};
+
+// Packed weights; of a depthwise convolution `tiles` alone.
+struct ByteWeights {
+  const int8_t* tiles;
+  const int32_t* first;  // [tiles + 1] into `excess`; null where the kernel does not bound pairs.
+  const ByteExcessStep* excess;
+};
+
 struct ByteMatmulParams {
   ByteOutput out;
   int64_t k;
   int64_t l;
-  const int8_t* w;   // Packed by pack_byte_weights.
+  ByteWeights w;     // Packed by pack_byte_weights.
   const uint8_t* x;  // Byte panels of k features.
 };
 
 struct ByteConvParams {
   ByteOutput out;
   ConvShape shape;
-  const int8_t* w;  // Packed by pack_byte_conv_weights.
+  ByteWeights w;  // Packed by pack_byte_conv_weights, or pack_byte_depthwise_weights.
   const uint8_t* x;
 };
 
@@ -79,6 +91,7 @@ struct ByteMatmulRow {
   const char* name;
   Isa isa;
   int32_t panel_lanes;
+  bool bounds_pairs;  // Takes weights whose pairs are bounded, of sparse layers too.
   // Tiles [tile_begin, tile_end) of kByteTile rows of panels [panel_begin, panel_end). `scratch`:
   // byte_*_scratch_bytes, 64-byte aligned, private to the thread.
   void (*matmul)(const ByteMatmulParams&, int64_t panel_begin, int64_t panel_end,
@@ -91,29 +104,9 @@ struct ByteMatmulRow {
   // Row blocks [block_begin, block_end) of kSparseRowBlock rows of all groups.
   void (*sparse)(const ByteSparseParams&, int64_t panel_begin, int64_t panel_end,
                  int64_t block_begin, int64_t block_end, void* scratch);
-  // y = clamp(a + b), all byte panels of `groups` rows.
-  void (*add)(const struct ByteSumParams&, int64_t panel_begin, int64_t panel_end);
   // Borders of panels of `features`.
   void (*quantize)(const struct ByteBorderParams&, int64_t panel_begin, int64_t panel_end);
   void (*dequantize)(const struct ByteBorderParams&, int64_t panel_begin, int64_t panel_end);
-};
-
-// (value - zero) * scale
-struct ByteOperand {
-  const uint8_t* bytes;
-  const float* scale;
-  const uint8_t* zero;
-};
-
-struct ByteSumParams {
-  ByteOperand a;
-  ByteOperand b;
-  const float* y_scale;
-  const uint8_t* y_zero;
-  uint8_t* y;
-  int64_t features;
-  float lo;
-  float hi;
 };
 
 struct ByteBorderParams {
@@ -130,22 +123,46 @@ const ByteMatmulRow& choose_byte_matmul(Isa isa);
 constexpr int64_t byte_tiles(int64_t m) { return (m + kByteTile - 1) / kByteTile; }
 // Groups of out_channels must be whole tiles, and groups of channels whole byte groups, or one.
 bool has_byte_conv(const ConvShape& shape);
+// Kernels of at most kByteSpanRows x kByteSpanColumns, dilated, and strides of kByteStrideMax.
 bool has_byte_depthwise(const ConvShape& shape);
+inline constexpr int64_t kByteSpanRows = 256, kByteSpanColumns = 4096, kByteStrideMax = 64;
+
+// Output columns that a depthwise convolution takes at once, at most.
+inline constexpr int64_t kByteChunkColumns = 1024;
+
+// What a depthwise convolution copies of an image, in lanes of 32 bits; see depthwise.inc.
+struct BytePlane {
+  int64_t row_lanes;
+  int64_t lanes;       // Of all rows of one remainder.
+  int64_t line_lanes;  // A row with its padding.
+};
+BytePlane byte_plane(const ConvShape& shape, int64_t panel_lanes);
+// Room for outputs of a chunk.
+int64_t byte_chunk_lanes(int64_t panel_lanes);
 
 int64_t byte_matmul_scratch_bytes(int64_t panel_lanes);
 int64_t byte_conv_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
+int64_t byte_depthwise_scratch_bytes(const ConvShape& shape, int64_t panel_lanes);
 // `shape` null: a product.
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 
-// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight.
-int64_t packed_byte_weights(int64_t m, int64_t k);
-void pack_byte_weights(const int8_t* w, int64_t m, int64_t k, int8_t* packed);
+// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight;
+// where pairs are bounded, then [tiles + 1] int32, the first step of each tile's excess, and the
+// steps.
+std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k, bool bounds_pairs);
+// w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
+std::vector<std::byte> pack_byte_conv_weights(const int8_t* w, const ConvShape& shape,
+                                              bool bounds_pairs);
+// Byte groups along k of one output.
+int64_t byte_conv_groups(const ConvShape& shape);
+// Null when `packed` holds m rows of `groups` byte groups; else what is wrong with it.
+const char* verify_byte_weights(std::span<const std::byte> packed, int64_t m, int64_t groups,
+                                bool bounds_pairs);
+ByteWeights view_byte_weights(const std::byte* packed, int64_t m, int64_t groups,
+                              bool bounds_pairs);
 // [rows][byte group][byte], zeros behind the last: what pack_sparse_payloads takes. w as for the
 // functions above; `shape` null: [m][k].
 std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const ConvShape* shape);
-// w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
-int64_t packed_byte_conv_weights(const ConvShape& shape);
-void pack_byte_conv_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);
 // w: [channels][taps]. Packed: [four channels][four taps][channel][tap], zeros where there is none.
 int64_t packed_byte_depthwise_weights(const ConvShape& shape);
 void pack_byte_depthwise_weights(const int8_t* w, const ConvShape& shape, int8_t* packed);

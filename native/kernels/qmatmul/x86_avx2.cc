@@ -17,10 +17,10 @@ inline IntVec load_four_lanes(const int8_t* p) {
   return {_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
 
-#include "kernels/qmatmul/dot_split.inc"
-// Its packing and dot products come first.
 #include "kernels/conv/pack_runs.inc"
+#include "kernels/qmatmul/depthwise_pairs.inc"
 #include "kernels/qmatmul/depthwise_x86.inc"
+#include "kernels/qmatmul/dot_pairs.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

@@ -8,13 +8,14 @@ namespace {
 
 #include "kernels/qmatmul/lanes_avx512.inc"
 // By its intrinsics.
-#include "kernels/qmatmul/dot_split.inc"
+#include "kernels/qmatmul/depthwise_pairs.inc"
+#include "kernels/qmatmul/depthwise_x86.inc"
+#include "kernels/qmatmul/dot_pairs.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
-#include "kernels/conv/plan_shift_avx512.inc"
-#include "kernels/qmatmul/depthwise_x86.inc"
+#include "kernels/conv/plan_shift.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

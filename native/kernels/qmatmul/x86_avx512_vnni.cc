@@ -7,26 +7,16 @@ namespace {
 
 using namespace avx512;
 
+#include "kernels/qmatmul/dot_vnni.inc"
 #include "kernels/qmatmul/lanes_avx512.inc"
-
-using DotX = IntVec;
-using DotW = IntVec;
-
-inline DotX as_bytes(IntVec lanes) { return lanes; }
-inline DotW as_weights(IntVec lanes) { return lanes; }
-
-// In assembly, for GCC 12 moves every sum to another register around the intrinsic.
-inline IntVec dot(DotX x, DotW w, IntVec acc) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(acc.raw) : "v"(x.raw), "v"(w.raw));
-  return acc;
-}
-
+// Its dot products come first.
+#include "kernels/qmatmul/depthwise_fours.inc"
+#include "kernels/qmatmul/depthwise_x86.inc"
 // Packing comes before products.
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
-#include "kernels/conv/plan_shift_avx512.inc"
-#include "kernels/qmatmul/depthwise_x86.inc"
+#include "kernels/conv/plan_shift.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

@@ -28,6 +28,7 @@
 // state is that of its last step. Reversed, it starts at its end.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -82,12 +83,13 @@ struct RecurrentParams {
       gates;  // [G * hidden] at step * gates_step + batch * gates_batch + direction * G * hidden.
   int64_t gates_step;
   int64_t gates_batch;
-  const float* r;            // Packed by pack_recurrent_tile for the same lanes.
-  const float* hidden_bias;  // [directions][hidden], or null: b of gru_reset_behind.
-  const float* peepholes;    // [directions][3 * hidden] for i, o, f; or null.
-  const int32_t* lengths;    // [batch], 0 <= length <= steps; or null.
-  const float* h0;           // Or null for zeros, as c0. Element (direction, batch) of the states
-  const float* c0;           // starts at direction * state_direction + batch * state_batch.
+  const float* r;             // Packed by pack_recurrent_tile for the same lanes.
+  const std::byte* sparse_r;  // Or null; then r is not read. Packed by pack_sparse_recurrent.
+  const float* hidden_bias;   // [directions][hidden], or null: b of gru_reset_behind.
+  const float* peepholes;     // [directions][3 * hidden] for i, o, f; or null.
+  const int32_t* lengths;     // [batch], 0 <= length <= steps; or null.
+  const float* h0;            // Or null for zeros, as c0. Element (direction, batch) of the states
+  const float* c0;            // starts at direction * state_direction + batch * state_batch.
   int64_t state_direction;
   int64_t state_batch;
   float* y;  // Or null. States are read where they were written: h in y, c in y_c.

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/sparse_matmul/bounded_pairs.h"
 #include "kernels/sparse_matmul/sparse_matmul.h"
 
 namespace colonnade::kernels {
@@ -28,13 +29,26 @@ Entry entry_of(uint16_t offset, float weight) {
 
 bool is_zero(uint32_t payload, SparsePayload kind) {
   // Of float32, -0 is one too.
-  return (kind == SparsePayload::bytes ? payload : payload << 1) == 0;
+  return (kind == SparsePayload::float32 ? payload << 1 : payload) == 0;
 }
 
 struct RowEntries {
   uint16_t row;  // In the row block.
   std::vector<Entry> entries;
 };
+
+void add_entry(RowEntries& row, const Entry& entry, SparsePayload kind) {
+  if (kind != SparsePayload::bounded_bytes) return row.entries.push_back(entry);
+  int8_t four[4];
+  std::memcpy(four, &entry.payload, sizeof four);
+  const BoundedFour bounded = bound_pairs(four);
+  Entry part = entry;
+  std::memcpy(&part.payload, bounded.main, sizeof part.payload);
+  row.entries.push_back(part);
+  if (!bounded.has_excess) return;
+  std::memcpy(&part.payload, bounded.excess, sizeof part.payload);
+  row.entries.push_back(part);
+}
 
 // ---- writing
 
@@ -83,8 +97,8 @@ bool comes_before(const RowEntries& a, const RowEntries& b) {
       [](const Entry& x, const Entry& y) { return x.offset < y.offset; });
 }
 
-// Makes a row longer: bytes by zeros, which add nothing to a sum of integers.
-void lengthen_bytes(RowEntries& row, size_t steps) {
+// Makes a row longer by zeros, which add nothing to a sum of integers.
+void lengthen_by_zeros(RowEntries& row, size_t steps) {
   const uint16_t offset = row.entries.empty() ? uint16_t{0} : row.entries.back().offset;
   while (row.entries.size() < steps) row.entries.push_back({offset, 0});
 }
@@ -92,8 +106,8 @@ void lengthen_bytes(RowEntries& row, size_t steps) {
 // float32 by halving its largest weight: w x = w/2 x + w/2 x, exactly. False when the half would be
 // subnormal, or there is nothing to halve.
 bool lengthen(RowEntries& row, size_t steps, SparsePayload kind) {
-  if (kind == SparsePayload::bytes) {
-    lengthen_bytes(row, steps);
+  if (kind != SparsePayload::float32) {
+    lengthen_by_zeros(row, steps);
     return true;
   }
   while (row.entries.size() < steps) {
@@ -278,7 +292,7 @@ std::vector<std::byte> pack_sparse_payloads(const void* payloads, SparsePayload 
         uint32_t payload = 0;
         std::memcpy(&payload, static_cast<const std::byte*>(payloads) + 4 * (first + i), 4);
         if (is_zero(payload, kind)) continue;
-        row.entries.push_back({static_cast<uint16_t>(static_cast<size_t>(i) * row_bytes), payload});
+        add_entry(row, {static_cast<uint16_t>(static_cast<size_t>(i) * row_bytes), payload}, kind);
       }
       // The first block starts a row and the last one finishes it; others may skip it.
       if (!row.entries.empty() || !is_middle(g, t)) rows.push_back(std::move(row));

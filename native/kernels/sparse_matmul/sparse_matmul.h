@@ -119,10 +119,15 @@ const SparseConvRow& choose_sparse_conv(Isa isa);
 int64_t sparse_conv_scratch_bytes(const SparseConvRow& row, const SparseConvParams& params);
 
 // What 32 bits of the format hold.
-enum class SparsePayload { float32, bytes };
+enum class SparsePayload {
+  float32,
+  integer,        // A float32 that is one.
+  bytes,          // Four int8 along k.
+  bounded_bytes,  // What exceeds the bound of pairs (bounded_pairs.h) is a step of its own.
+};
 
-// As pack_sparse_weights, of 32-bit payloads: floats, or four int8 along k, k counting fours. A
-// short row of bytes is filled with zeros.
+// As pack_sparse_weights, of 32-bit payloads; of bytes, k counts fours. A short row of integers or
+// bytes is filled with zeros, so that all weights stay integers.
 std::vector<std::byte> pack_sparse_payloads(const void* payloads, SparsePayload kind,
                                             const SparseGeometry& geometry, int32_t tile_rows,
                                             int32_t panel_lanes);

@@ -10,7 +10,7 @@ namespace {
 #include "kernels/conv/pack_pieces_avx512.inc"
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
-#include "kernels/conv/plan_shift_avx512.inc"
+#include "kernels/conv/plan_shift.inc"
 // Packing comes first.
 #include "kernels/conv/pack_channels.inc"
 #include "kernels/sparse_matmul/sparse_matmul_impl.inc"

@@ -40,7 +40,8 @@ def impose_mask(weights: np.ndarray, sparsity: float, structure: str = UNSTRUCTU
     array([[1, 0, 1, 0]])
     """
     verify_level(sparsity, structure)
-    magnitudes = np.abs(weights)
+    # Of int8, -128 has no absolute value.
+    magnitudes = np.abs(weights if weights.dtype.kind == "f" else weights.astype(np.float32))
     magnitudes = np.where(np.isnan(magnitudes), np.inf, magnitudes)
     if structure in _KEPT_OF_GROUP:
         return _keep_of_groups(magnitudes, *_KEPT_OF_GROUP[structure])

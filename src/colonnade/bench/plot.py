@@ -16,6 +16,10 @@ COLOURS = {
     "onnxruntime": "#8c8c8c",
     "openvino": "#6a51a3",
     "deepsparse": "#e08214",
+    "torch": "#b5442c",
+    "colonnade, 90% zeros": "#5fb3e6",
+    "colonnade, step by step": "#a9c4d6",
+    "onnxruntime, step by step": "#c9c9c9",
 }
 OTHER_COLOUR = "#555555"
 DOTS_PER_INCH = 150

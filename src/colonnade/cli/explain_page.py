@@ -9,12 +9,15 @@ from string import Template
 from typing import Any
 
 TEMPLATE = Path(__file__).with_name("explain_page.html")
+STYLE = Path(__file__).with_name("page.css")
+"""Of every page."""
 _RUNTIME_NAMES = {"native": "native", "onnxruntime": "ONNX Runtime"}
 
 
 def render_page(found: Mapping[str, Any], title: str) -> str:
     """The page for `Explanation.to_dict()`; every text from the model is escaped."""
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=STYLE.read_text(encoding="utf-8").rstrip(),
         title=html.escape(title),
         subtitle=html.escape(_subtitle(found)),
         cards="\n".join(_cards(found)),

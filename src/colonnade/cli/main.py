@@ -13,6 +13,7 @@ from colonnade.cli.compile import compile_command
 from colonnade.cli.doctor import doctor
 from colonnade.cli.exits import EXIT_CODES_HELP
 from colonnade.cli.explain import explain
+from colonnade.cli.quantize import quantize_command
 from colonnade.cli.run import run
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command("run")(run)
 app.command("benchmark")(benchmark)
 app.command("explain")(explain)
 app.command("compile")(compile_command)
+app.command("quantize")(quantize_command)
 app.command("doctor")(doctor)
 
 

@@ -17,8 +17,15 @@ import numpy as np
 from colonnade.engine.dispatch import RequestQueue
 from colonnade.engine.inputs import check_inputs, example_inputs, shapes_of
 from colonnade.engine.profile import BenchmarkResult, measure
-from colonnade.engine.program import Event, LoadedProgram, NativeStep
+from colonnade.engine.program import (
+    NO_BUFFERS,
+    Event,
+    LoadedProgram,
+    NativeStep,
+    verify_outputs,
+)
 from colonnade.engine.scheduler import Scheduler, Stream
+from colonnade.engine.session import Session
 from colonnade.errors import ColonnadeError, RunError
 from colonnade.ir import DType, Graph, Shape
 from colonnade.planner.explain import Explanation
@@ -126,8 +133,31 @@ class Engine:
         try:
             arrays = check_inputs(self._graph, inputs)
             program = self.prepare(shapes_of(arrays))
+        except MemoryError as error:
+            raise _out_of_memory(error) from error
+        return _pick(self.run_program(program, arrays), outputs)
+
+    def session(
+        self, states: Mapping[str, str], initial: Mapping[str, np.ndarray] | None = None
+    ) -> Session:
+        """Calls whose states stay in the engine: `states` says for each such input which output is
+        its value in the next call. The first call gets `initial`, or zeros.
+
+        An engine may have any number of sessions. Raises InputError when names, element types or
+        shapes do not fit.
+        """
+        return Session(self, self._graph, states, initial)
+
+    def run_program(
+        self,
+        program: LoadedProgram,
+        arrays: Mapping[str, np.ndarray],
+        into: Mapping[str, np.ndarray] = NO_BUFFERS,
+    ) -> dict[str, np.ndarray]:
+        """Run a program of this engine's on checked arrays; as LoadedProgram.run."""
+        try:
             with self._queue.dispatcher.hold(self._queue.streams, self._queue) as stream:
-                return _pick(program.run(arrays, stream), outputs)
+                return program.run(arrays, stream, into)
         except MemoryError as error:
             raise _out_of_memory(error) from error
 
@@ -286,9 +316,7 @@ class _Request:
 def _pick(made: dict[str, np.ndarray], outputs: Sequence[str] | None) -> dict[str, np.ndarray]:
     if outputs is None:
         return made
-    unknown = [name for name in outputs if name not in made]
-    if unknown:
-        raise RunError(f"no output named {unknown[0]!r}; the outputs are {sorted(made)}")
+    verify_outputs(made, outputs)
     return {name: made[name] for name in outputs}
 
 

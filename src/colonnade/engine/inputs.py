@@ -16,12 +16,18 @@ EXAMPLE_DIM = 128
 
 
 def check_inputs(
-    graph: Graph, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]
+    graph: Graph,
+    inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray],
+    names: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The inputs by name as C-contiguous native-endian arrays; raises InputError."""
-    named = _by_name(graph, inputs)
+    """The inputs by name as C-contiguous native-endian arrays; raises InputError.
+
+    `names`: those that are expected; all of the model's by default.
+    """
+    expected = graph.inputs if names is None else names
+    named = _by_name(expected, inputs)
     symbols: dict[str, tuple[int, str]] = {}
-    return {name: _check_array(graph, name, named[name], symbols) for name in graph.inputs}
+    return {name: check_array(graph, name, named[name], symbols) for name in expected}
 
 
 def shapes_of(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
@@ -29,16 +35,30 @@ def shapes_of(inputs: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
     return {name: v.shape for name, v in inputs.items() if isinstance(v, np.ndarray)}
 
 
+def resolve_shape(
+    graph: Graph, name: str, inputs: Mapping[str, np.ndarray]
+) -> tuple[int, ...] | None:
+    """The shape of an input, its symbols as in the other inputs; None when they do not say."""
+    sizes: dict[Dim, int] = {}
+    for other, array in inputs.items():
+        sizes.update(zip(graph.shape(other) or (), array.shape, strict=False))
+    shape = graph.shape(name)
+    if shape is None:
+        return None
+    known = [dim if isinstance(dim, int) else sizes.get(dim) for dim in shape]
+    return None if None in known else tuple(dim for dim in known if dim is not None)
+
+
 def _by_name(
-    graph: Graph, inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]
+    expected: Sequence[str], inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray]
 ) -> Mapping[str, np.ndarray]:
     if isinstance(inputs, Mapping):
-        unknown = [name for name in inputs if name not in graph.inputs]
-        missing = [name for name in graph.inputs if name not in inputs]
+        unknown = [name for name in inputs if name not in expected]
+        missing = [name for name in expected if name not in inputs]
         if unknown or missing:
             raise InputError(
                 f"unknown inputs {unknown}, missing inputs {missing}; "
-                f"the model's inputs are {list(graph.inputs)}"
+                f"the model's inputs are {list(expected)}"
             )
         return inputs
     given: object = inputs
@@ -47,16 +67,15 @@ def _by_name(
             f"inputs are a dict of arrays by name or a list in input order, got "
             f"{type(inputs).__name__}"
         )
-    if len(inputs) != len(graph.inputs):
-        raise InputError(
-            f"{len(inputs)} arrays for {len(graph.inputs)} inputs {list(graph.inputs)}"
-        )
-    return dict(zip(graph.inputs, inputs, strict=True))
+    if len(inputs) != len(expected):
+        raise InputError(f"{len(inputs)} arrays for {len(expected)} inputs {list(expected)}")
+    return dict(zip(expected, inputs, strict=True))
 
 
-def _check_array(
+def check_array(
     graph: Graph, name: str, given: object, symbols: dict[str, tuple[int, str]]
 ) -> np.ndarray:
+    """One input as check_inputs returns it; `symbols` collects sizes of dimensions, and where."""
     if graph.dtype(name) is DType.OTHER and (given is None or isinstance(given, list)):
         return cast(np.ndarray, given)  # A sequence or an optional value, for a fallback region.
     array = given if isinstance(given, np.ndarray | np.generic) else None

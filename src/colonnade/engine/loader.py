@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
@@ -25,9 +26,11 @@ from colonnade.engine.source import GraphSource
 from colonnade.engine.tuner import TuneMode, Tuner, find_cache_path
 from colonnade.errors import ModelError
 from colonnade.ir import Graph
+from colonnade.passes.fold_tables import fold_tables
 from colonnade.passes.pipeline import PASSES
 from colonnade.passes.runner import Pass, run_passes
 from colonnade.passes.specialise import specialise
+from colonnade.passes.widen_products import keep_8_bits, make_widen_products
 from colonnade.planner.build import (
     CustomRegion,
     FallbackRegion,
@@ -37,6 +40,8 @@ from colonnade.planner.build import (
     build_program,
 )
 from colonnade.planner.explain import PassRecord
+from colonnade.planner.float32 import tell_float32
+from colonnade.planner.precision import prefer_float32
 from colonnade.planner.select import Target
 
 try:
@@ -75,11 +80,15 @@ class Loader:
 
     def load(self, shapes: Shapes) -> LoadedProgram:
         """Specialise, optimise, plan, load."""
-        graph, passes = optimise(self._source.graph(), shapes, self._rules, self._custom_ops)
+        target = replace(self.target, tuner=self._tuner)
+        graph, passes = optimise(
+            self._source.graph(), shapes, self._rules, self._custom_ops,
+            None if self._is_reference else target,
+        )  # fmt: skip
         if self._is_reference:
             return LoadedProgram(Program(graph, (), ()), [ReferenceStep(graph)], passes, shapes)
-        target = replace(self.target, tuner=self._tuner)
         program = build_program(graph, target, self.constants.pack, frozenset(self._custom_ops))
+        program = tell_float32(program, {k: v for p in passes for k, v in p.reasons.items()})
         if self._tuner is not None:
             self._tuner.save()
         if self._fallback == "forbid":
@@ -169,22 +178,27 @@ def optimise(
     shapes: Shapes,
     rules: Sequence[Pass] = (),
     custom_ops: Mapping[tuple[str, str], CustomOp] = MappingProxyType({}),
+    target: Target | None = None,
 ) -> tuple[Graph, list[PassRecord]]:
-    """The graph for these input shapes, after every pass, and what each pass did."""
+    """The graph for these input shapes, after every pass, and what each pass did.
+
+    `target`: the machine that knows which 8-bit products are faster in float32.
+    """
     from colonnade.onnx.contrib_types import infer_any_node
     from colonnade.onnx.expand import expand_node
     from colonnade.reference import evaluate
 
     infer = infer_with(custom_ops, infer_any_node)
     special = specialise(graph, shapes, infer, evaluate, expand_node)
+    prefers_float32 = keep_8_bits if target is None else partial(prefer_float32, target=target)
     report = run_passes(
         special,
-        (*rules, *PASSES),
+        (*rules, *PASSES, make_widen_products(prefers_float32)),
         disabled=knobs.disabled_passes(),
         dump_dir=knobs.dump_passes(),
     )
-    records = [PassRecord(r.name, r.num_changes, r.ms) for r in report.records]
-    return report.graph, records
+    records = [PassRecord(r.name, r.num_changes, r.ms, r.reasons) for r in report.records]
+    return fold_tables(report.graph, evaluate), records
 
 
 def refuse_fallback(program: Program) -> None:

@@ -17,6 +17,7 @@ from colonnade.planner.explain import PassRecord
 from colonnade.planner.plan import encode_plan
 
 _INDEX_OUT_OF_RANGE = 1
+NO_BUFFERS: Mapping[str, np.ndarray] = {}
 
 
 class Step(Protocol):
@@ -57,10 +58,21 @@ class NativeStep:
         self.parts = parts
         self.executor = _core.Executor(runtime, parts.words, list(parts.constants), parts.isa)
 
-    def run(self, values: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
-        """The region's outputs for the values of its inputs."""
+    def run(
+        self,
+        values: Mapping[str, np.ndarray],
+        stream: Stream,
+        into: Mapping[str, np.ndarray] = NO_BUFFERS,
+    ) -> dict[str, np.ndarray]:
+        """The region's outputs for the values of its inputs; written into `into` where it has
+        their name: C-contiguous arrays of their type."""
         inputs = [values[name] for name in self.parts.inputs]
-        outputs = [np.empty(shape, dtype) for shape, dtype in self.parts.output_types]
+        outputs = [
+            into[name] if name in into else np.empty(shape, dtype)
+            for name, (shape, dtype) in zip(
+                self.parts.outputs, self.parts.output_types, strict=True
+            )
+        ]
         code, position, value, limit, label = self.executor.run(
             inputs, outputs, stream.first, stream.count
         )
@@ -117,12 +129,20 @@ class LoadedProgram:
     passes: Sequence[PassRecord]
     shapes: Mapping[str, tuple[int, ...]]
 
-    def run(self, inputs: Mapping[str, np.ndarray], stream: Stream) -> dict[str, np.ndarray]:
-        """The graph outputs, in order."""
+    def run(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        stream: Stream,
+        into: Mapping[str, np.ndarray] = NO_BUFFERS,
+    ) -> dict[str, np.ndarray]:
+        """The graph outputs, in order; native steps write those of `into` there."""
         graph = self.program.graph
         values: dict[str, np.ndarray] = dict(inputs)
         for step in self.steps:
-            values.update(step.run(values, stream))
+            if isinstance(step, NativeStep):
+                values.update(step.run(values, stream, into))
+            else:
+                values.update(step.run(values, stream))
         return {name: _result(name, graph, values, inputs) for name in graph.outputs}
 
     @property
@@ -141,3 +161,10 @@ def _result(
     if name in graph.constants:
         return graph.constants[name].copy()
     return values[name].copy() if name in inputs else values[name]
+
+
+def verify_outputs(made: Mapping[str, np.ndarray], outputs: Sequence[str]) -> None:
+    """Raise RunError for a name that is no output."""
+    unknown = [name for name in outputs if name not in made]
+    if unknown:
+        raise RunError(f"no output named {unknown[0]!r}; the outputs are {sorted(made)}")

@@ -1,7 +1,8 @@
 """Measures products on this machine, within a budget, and remembers what it measured.
 
-Timings are medians of interleaved runs: a machine that drifts hits all variants alike. They are
-kept in one JSON file for each CPU model and instruction set; what cannot be read is measured anew.
+Runs are interleaved: a machine that drifts hits all variants alike. The shortest run counts, since
+whatever else the machine does only adds time. Timings are kept in one JSON file for each CPU model
+and instruction set; what cannot be read is measured anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 import numpy as np
@@ -22,10 +22,9 @@ import numpy as np
 from colonnade import _core
 from colonnade.engine.runtime import Runtime
 from colonnade.engine.scheduler import Stream, Streams
-from colonnade.planner.choice import Const, Trial
+from colonnade.planner.choice import Const, Fed, Made, Trial
 from colonnade.planner.plan import (
     Buffer,
-    Call,
     ParallelFor,
     Plan,
     Seq,
@@ -37,9 +36,10 @@ from colonnade.planner.plan import (
 TuneMode = Literal["off", "fast", "full"]
 BUDGET_S: Mapping[str, float] = {"fast": 0.02, "full": 0.2}
 """Seconds of running for each measured layer; packing its weights comes on top."""
-ROUNDS_MIN = 3
-CACHE_VERSION = 1
-_LINE_FLOATS = 16
+ROUNDS_MIN = 5
+CACHE_VERSION = 2
+_LINE_BYTES = 64
+_SPACE_OF = {Fed: Space.INPUT, Const: Space.CONSTANT, Made: Space.OUTPUT}
 
 
 class Tuner:
@@ -68,7 +68,7 @@ class Tuner:
         self._is_changed = False
 
     def time(self, key: str, trials: Callable[[], Sequence[Trial]]) -> Sequence[float] | None:
-        """Median seconds of each trial."""
+        """Seconds of each trial."""
         key = self._prefix + key
         if key not in self._known:
             self._known[key] = self._measure(trials())
@@ -101,30 +101,35 @@ class Tuner:
                 start = time.perf_counter()
                 run()
                 taken.append(time.perf_counter() - start)
-        return [median(taken) for taken in seconds]
+        return [min(taken) for taken in seconds]
 
     def _load(self, trial: Trial) -> Callable[[Stream], object]:
-        weights = self._pack(trial.packed)
-        buffers = (
-            Buffer(Space.INPUT, trial.x_bytes),
-            Buffer(Space.CONSTANT, weights.nbytes),
-            Buffer(Space.OUTPUT, trial.y_bytes),
+        arrays = [self._make(operand) for operand in trial.operands]
+        spaces = [_SPACE_OF[type(operand)] for operand in trial.operands]
+        fed, constants, made = (
+            [array for array, own in zip(arrays, spaces, strict=True) if own is space]
+            for space in _SPACE_OF.values()
         )
-        absent = (-1,) * (trial.num_operands - len(buffers))
-        call = Call(trial.kernel, (0, 1, *absent, 2), trial.params, "trial")
-        body = Seq((ParallelFor((call,), Split.UNITS),))
-        plan = Plan(buffers, (weights,), 1, 1, 0, body, self._isa)
-        executor = _core.Executor(self._runtime, encode_plan(plan), [weights], self._isa)
-        x, y = _make_aligned(trial.x_bytes), _make_aligned(trial.y_bytes)
-        return lambda stream: executor.run([x], [y], stream.first, 1)
+        buffers = tuple(
+            Buffer(space, array.nbytes, index=spaces[:i].count(space))
+            for i, (array, space) in enumerate(zip(arrays, spaces, strict=True))
+        )
+        body = Seq(tuple(ParallelFor((call,), Split.UNITS) for call in trial.calls))
+        plan = Plan(buffers, tuple(constants), len(fed), len(made), 0, body, self._isa)
+        executor = _core.Executor(self._runtime, encode_plan(plan), constants, self._isa)
+        return lambda stream: executor.run(fed, made, stream.first, 1)
+
+    def _make(self, operand: Fed | Made | Const) -> np.ndarray:
+        return self._pack(operand) if isinstance(operand, Const) else _make_aligned(operand.nbytes)
 
 
 def _make_aligned(nbytes: int) -> np.ndarray:
-    """Ones at a multiple of 64 bytes, as in an arena: loads that cross lines would distort."""
-    raw = np.empty(nbytes // 4 + _LINE_FLOATS, np.float32)
-    first = -(raw.ctypes.data // 4) % _LINE_FLOATS
-    array = raw[first : first + nbytes // 4]
-    array.fill(1.0)
+    """Bytes at a multiple of 64, as in an arena: loads that cross lines would distort."""
+    raw = np.empty(nbytes + 2 * _LINE_BYTES, np.uint8)
+    first = -raw.ctypes.data % _LINE_BYTES
+    array = raw[first : first + nbytes]
+    array[: nbytes // 4 * 4].view(np.float32).fill(1.0)
+    array[nbytes // 4 * 4 :].fill(1)
     return array
 
 

@@ -26,6 +26,8 @@ class Patch:
     rename: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, TensorType] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """What `explain` says of nodes, by their names."""
 
 
 def apply_patch(graph: Graph, patch: Patch) -> Graph:

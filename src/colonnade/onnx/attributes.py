@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
-from onnx import AttributeProto
+from onnx import AttributeProto, NodeProto
 
 from colonnade.errors import ModelError
 from colonnade.ir import AttrValue, Subgraph
@@ -11,6 +13,16 @@ from colonnade.onnx.parser import parse_message
 from colonnade.onnx.schemas import OpSchema
 from colonnade.onnx.tensors import TensorReader, to_tensor
 from colonnade.onnx.wire import Payload
+
+METADATA = "colonnade."
+"""Attributes of this prefix are metadata in a file, which other runtimes do not look at."""
+
+
+def from_metadata(node: NodeProto) -> dict[str, AttrValue]:
+    """Entries of a node's metadata that are ours, by their keys."""
+    return {
+        entry.key: entry.value for entry in node.metadata_props if entry.key.startswith(METADATA)
+    }
 
 
 def from_proto(
@@ -45,6 +57,17 @@ def from_proto(
     if kind == AttributeProto.TYPE_PROTO:
         return bytes(attribute.tp.SerializeToString())
     raise ModelError(f"attribute {attribute.name!r} of kind {kind} is not supported")
+
+
+def add_attributes(
+    made: NodeProto, attrs: Mapping[str, AttrValue], schema: OpSchema | None
+) -> None:
+    """Write a node's attributes, and its metadata."""
+    for name, value in attrs.items():
+        if name.startswith(METADATA):
+            made.metadata_props.add(key=name, value=str(value))
+        else:
+            made.attribute.append(to_proto(name, value, schema))
 
 
 def to_proto(name: str, value: AttrValue, schema: OpSchema | None) -> AttributeProto:

@@ -62,7 +62,7 @@ def infer_quantized(node: Node, types: Types, values: Mapping[str, np.ndarray]) 
     if node.domain != CONTRIB or form is None or node.attrs.get("channels_last", 0):
         return None
     for number in form.scales:
-        _check_scale(node, values.get(_input(node, number)))
+        check_scale(node, values.get(_input(node, number)))
     made = _real_type(node, form, types)
     if made is None:
         return None
@@ -109,7 +109,8 @@ def _block_product_type(node: Node, types: Types) -> Types | None:
     return {node.outputs[0]: replace(left, shape=(*left.shape[:-1], features))}
 
 
-def _check_scale(node: Node, scale: np.ndarray | None) -> None:
+def check_scale(node: Node, scale: np.ndarray | None) -> None:
+    """Raises ModelError for a constant scale that is not positive and finite."""
     if scale is None or scale.dtype.kind != "f":
         return
     bad = ~(np.isfinite(scale) & (scale > 0))

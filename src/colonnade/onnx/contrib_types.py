@@ -8,6 +8,7 @@ import numpy as np
 
 from colonnade.ir import Node, TensorType
 from colonnade.onnx.contrib_quantized import infer_quantized
+from colonnade.onnx.contrib_recurrent import infer_dynamic_lstm
 from colonnade.onnx.infer import infer_node
 
 _LIKE_FIRST: dict[tuple[str, str], tuple[int, ...]] = {
@@ -36,6 +37,8 @@ def infer_any_node(
         return {node.outputs[i]: first for i in _LIKE_FIRST[key] if i < count and node.outputs[i]}
     if key == ("com.microsoft", "MultiHeadAttention"):
         return _attention_type(node, input_types)
+    if key == ("com.microsoft", "DynamicQuantizeLSTM"):
+        return infer_dynamic_lstm(node, input_types, input_values)
     quantized = infer_quantized(node, input_types, input_values)
     return infer_node(node, input_types, input_values, opset) if quantized is None else quantized
 

@@ -99,8 +99,7 @@ def _add_node(graph: GraphProto, node: Node, versions: dict[str, int]) -> None:
     )
     is_known = node.domain in (ONNX_DOMAIN, ML_DOMAIN)
     schema = find_schema(node.op, node.domain, versions[node.domain]) if is_known else None
-    for name, value in node.attrs.items():
-        made.attribute.append(attributes.to_proto(name, value, schema))
+    attributes.add_attributes(made, node.attrs, schema)
 
 
 def _value_info(graph: Graph, name: str) -> ValueInfoProto:

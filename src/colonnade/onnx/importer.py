@@ -29,7 +29,7 @@ from colonnade.onnx.scopes import bodies, node_label, resolve
 from colonnade.onnx.source import BytesSource, Source, open_file
 from colonnade.onnx.tensors import TensorReader, dtype_of, to_tensor
 from colonnade.onnx.types import from_type_proto
-from colonnade.onnx.upgrade import inline_functions, upgrade_opset
+from colonnade.onnx.upgrade import OLDEST_OPSET, inline_functions, upgrade_opset
 from colonnade.onnx.validate import (
     normal_domain,
     opset_versions,
@@ -48,12 +48,14 @@ def import_model(
     *,
     budget: Budget = _DEFAULT_BUDGET,
     custom_domains: Collection[str] = (),
+    oldest_opset: int = OLDEST_OPSET,
 ) -> Graph:
     """Read an ONNX model: a path, the bytes of one, or a ModelProto.
 
     External data is read from the folder of a path only. Initializers that are also graph inputs
-    count as constants. `custom_domains`: domains of operators that the user registered. Raises
-    ModelError, within the budget, for anything that cannot be imported.
+    count as constants. `custom_domains`: domains of operators that the user registered. A model
+    older than `oldest_opset` is converted to it. Raises ModelError, within the budget, for anything
+    that cannot be imported.
     """
     with _open(source) as (model_source, folder):
         split = split_model(model_source, budget)
@@ -62,7 +64,7 @@ def import_model(
         payloads = _by_name(model, split)
         validate_model(model, reader, payloads, budget, custom_domains)
         folder.check_overlaps()
-        rewritten = upgrade_opset(inline_functions(model))
+        rewritten = upgrade_opset(inline_functions(model), oldest_opset)
         if rewritten is not model:  # attributes that a function was called with are in place now
             validate_model(rewritten, reader, payloads, budget, custom_domains)
         return _Importer(rewritten, reader, payloads, budget).graph()
@@ -208,7 +210,7 @@ class _Importer:
         attrs: dict[str, AttrValue] = {
             attribute.name: attributes.from_proto(attribute, self._reader, captures, payload)
             for attribute in node.attribute
-        }
+        } | attributes.from_metadata(node)
         self._type_outputs(node)
         return Node(
             op=node.op_type,

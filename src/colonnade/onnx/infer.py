@@ -76,8 +76,7 @@ _INFERRED = (ONNX_DOMAIN, ML_DOMAIN)
 
 def _to_proto(node: Node, schema: OpSchema) -> NodeProto:
     made = NodeProto(op_type=node.op, domain=node.domain, input=node.inputs, output=node.outputs)
-    for name, value in node.attrs.items():
-        made.attribute.append(attributes.to_proto(name, value, schema))
+    attributes.add_attributes(made, node.attrs, schema)
     return made
 
 

@@ -38,16 +38,16 @@ def inline_functions(model: ModelProto) -> ModelProto:
     return inlined
 
 
-def upgrade_opset(model: ModelProto) -> ModelProto:
-    """The model at OLDEST_OPSET if it was older; else the same object."""
-    version = _versions(model).get(ONNX_DOMAIN, OLDEST_OPSET)
-    if version >= OLDEST_OPSET:
+def upgrade_opset(model: ModelProto, oldest: int = OLDEST_OPSET) -> ModelProto:
+    """The model at opset `oldest` if it was older; else the same object."""
+    version = _versions(model).get(ONNX_DOMAIN, oldest)
+    if version >= oldest:
         return model
     try:
-        return version_converter.convert_version(model, OLDEST_OPSET)
+        return version_converter.convert_version(model, oldest)
     except _FAILURES as error:
         raise ModelError(
-            f"opset {version} is older than {OLDEST_OPSET}, and conversion failed: "
+            f"opset {version} is older than {oldest}, and conversion failed: "
             f"{_first_line(error)}; export the model again with a current exporter"
         ) from error
 

@@ -19,7 +19,9 @@ from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
 from colonnade.onnx.importer import import_model
 from colonnade.onnx.validate import normal_domain
 
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+_NUMBERS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT8)
+"""Element types of weights. int8 ones are dequantized, with zero points that are all 0: then a
+number that is 0 is a weight that is 0."""
 
 
 class Form(enum.Enum):
@@ -126,14 +128,14 @@ def _find_weights(graph: GraphProto) -> list[ProductWeight]:
 
 
 def _tensors(graph: GraphProto) -> Iterator[tuple[str, TensorProto]]:
-    """Constants of floating-point numbers: initializers and Constant nodes."""
+    """Constants that may be weights: initializers and Constant nodes."""
     for tensor in graph.initializer:
-        if tensor.data_type in _FLOATS:
+        if tensor.data_type in _NUMBERS:
             yield tensor.name, tensor
     for node in graph.node:
         if node.op_type == "Constant" and not normal_domain(node.domain):
             for attribute in node.attribute:
-                if attribute.name == "value" and attribute.t.data_type in _FLOATS:
+                if attribute.name == "value" and attribute.t.data_type in _NUMBERS:
                     yield node.output[0], attribute.t
 
 
@@ -144,7 +146,10 @@ def _links(graph: GraphProto, tensors: dict[str, TensorProto]) -> dict[str, tupl
     for node in graph.node:
         if _is_link(node) and node.input[0] in links:
             name, is_transposed = links[node.input[0]]
-            if node.op_type == "Identity":
+            if node.op_type == "DequantizeLinear":
+                if _has_zero_at_zero(node, tensors):
+                    links[node.output[0]] = (name, is_transposed)
+            elif node.op_type == "Identity":
                 links[node.output[0]] = (name, is_transposed)
             elif len(tensors[name].dims) == 2 and _ints(node, "perm", [1, 0]) == [1, 0]:
                 links[node.output[0]] = (name, not is_transposed)
@@ -152,7 +157,16 @@ def _links(graph: GraphProto, tensors: dict[str, TensorProto]) -> dict[str, tupl
 
 
 def _is_link(node: NodeProto) -> bool:
-    return node.op_type in ("Identity", "Transpose") and not normal_domain(node.domain)
+    is_known = node.op_type in ("Identity", "Transpose", "DequantizeLinear")
+    return is_known and not normal_domain(node.domain)
+
+
+def _has_zero_at_zero(node: NodeProto, tensors: dict[str, TensorProto]) -> bool:
+    """Whether a DequantizeLinear of int8 gives 0 for 0."""
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    zero = tensors.get(node.input[2])
+    return zero is not None and not numpy_helper.to_array(zero).any()
 
 
 def _uses(
@@ -163,7 +177,7 @@ def _uses(
     for node in graph.node:
         label = node.name or next(iter(node.output), "")
         if _is_link(node) and node.output[0] in links:
-            continue
+            continue  # Scales and zero points on the way are nobody's weights.
         for position, value in enumerate(node.input):
             if value in links:
                 name, is_transposed = links[value]

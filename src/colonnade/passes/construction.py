@@ -6,6 +6,7 @@ Methods append a node and return its value; what is made of constants only is co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -66,7 +67,7 @@ class Construction:
         self._types[name] = TensorType(DType.from_numpy(array.dtype), array.shape)
         return name
 
-    def declare(self, value: str, dtype: DType, shape: Sequence[int]) -> None:
+    def declare(self, value: str, dtype: DType, shape: Sequence[int | str | None]) -> None:
         """The type of a value that an added node makes."""
         self._types[value] = TensorType(dtype, tuple(shape))
 
@@ -89,6 +90,13 @@ class Construction:
         made = output or f"{self._prefix}/{op}_{len(self._nodes)}"
         self._types[made] = TensorType(dtype, tuple(shape))
         self._nodes.append(Node(op, tuple(inputs), (made,), attrs, made, "", version))
+        return made
+
+    def copy(self, node: Node, inputs: Sequence[str], shape: Sequence[int]) -> str:
+        """The node on other inputs; its only output has this shape and the type that it had."""
+        made = f"{self._prefix}/{node.op}_{len(self._nodes)}"
+        self._types[made] = TensorType(self._graph.dtype(node.outputs[0]), tuple(shape))
+        self._nodes.append(replace(node, inputs=tuple(inputs), outputs=(made,), name=made))
         return made
 
     def add(self, node: Node) -> None:

@@ -1,7 +1,7 @@
 """QLinear, QConv and QMatMul in float32, until a kernel for 8 bits takes them.
 
-This is the last of the quantization passes. A product that an 8-bit kernel is chosen for must be
-left out here: `runs_in_float32` is the place to say so.
+This is the last of the quantization passes: `why_float32` knows what the kernels cannot do. What they
+can do but float32 does faster is found later, by widen_products.
 
 Operands become the integers as floats, x - x_zero and w - w_zero; scales and bias are applied to
 the product. Sums of integers are exact in float32 below 2^24, in any order, so that the result is
@@ -12,37 +12,49 @@ point becomes 0, so that sparse kernels see the zeros.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
-from colonnade.ir import DType, Graph, Node, Patch, is_static
+from colonnade.ir import BYTE_DEPTH_MAX, DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import OPSET, Construction
 from colonnade.passes.quantization import bias_of, is_product, output_of
 
-DEPTH_MAX = 1 << 15
-"""Terms of a sum of uint8 x int8 that surely fit int32."""
+SPAN_LIMITS = (256, 4096)
+"""Rows and columns that the window of a depthwise convolution may cover, and steps that it may take."""
+STRIDE_MAX = 64
 
 
 def dequantize_products(graph: Graph) -> Iterator[Patch]:
     """One patch for each product that no 8-bit kernel takes."""
     for node in graph.nodes:
-        if is_product(node) and runs_in_float32(graph, node):
-            yield _in_float32(graph, node)
+        if is_product(node) and (reason := why_float32(graph, node)):
+            yield replace(_in_float32(graph, node), reasons={node.name: reason})
 
 
-def runs_in_float32(graph: Graph, node: Node) -> bool:
-    """True when planner/lower/quantized.py has no kernel on 8-bit integers for the product."""
+def why_float32(graph: Graph, node: Node) -> str:
+    """Why planner/lower has no kernel on 8-bit integers for the product; "" if it has."""
     if node.op == "QMatMul":
-        return True
+        return _why_sum_is_long((graph.shape(node.inputs[0]) or (None,))[-1])
     x, w, _, x_zero, _, w_zero = node.inputs[:6]
     weights, zeros = graph.constants[w], graph.constants.get(w_zero)
-    if zeros is None or zeros.any() or weights[0].size > DEPTH_MAX:
-        return True
+    if zeros is None or zeros.any():
+        return "no 8-bit kernel for weights with a zero point"
+    if reason := _why_sum_is_long(weights[0].size):
+        return reason
     ends = ((x, x_zero), (node.outputs[0], (output_of(node) or ("", ""))[1]))
     if any(z and graph.dtype(v) is DType.INT8 and z not in graph.constants for v, z in ends):
-        return True
-    return node.op == "QConv" and not _has_byte_groups(graph, node, weights)
+        return "no 8-bit kernel for an int8 zero point that the run makes"
+    if node.op == "QConv" and not _has_byte_groups(graph, node, weights):
+        return "no 8-bit kernel for such groups, or for more than two spatial axes"
+    return ""
+
+
+def _why_sum_is_long(terms: int | str | None) -> str:
+    if isinstance(terms, int) and terms <= BYTE_DEPTH_MAX:
+        return ""
+    return f"sums of {terms} terms, above {BYTE_DEPTH_MAX}, may not fit int32"
 
 
 def _has_byte_groups(graph: Graph, node: Node, weights: np.ndarray) -> bool:
@@ -51,8 +63,20 @@ def _has_byte_groups(graph: Graph, node: Node, weights: np.ndarray) -> bool:
     channels, outs = weights.shape[1], weights.shape[0] // group
     if weights.ndim not in (3, 4) or not is_static(graph.shape(node.outputs[0])):
         return False
-    is_depthwise = channels == outs == 1
-    return group == 1 or is_depthwise or (channels % 4 == 0 and outs % 4 == 0)
+    if channels == outs == 1 and group > 1:
+        return _is_small_window(node, weights.shape[2:])
+    return group == 1 or (channels % 4 == 0 and outs % 4 == 0)
+
+
+def _is_small_window(node: Node, kernel: tuple[int, ...]) -> bool:
+    """The depthwise kernel copies the rows that a window covers."""
+    ones = (1,) * len(kernel)
+    dilations = cast("tuple[int, ...]", node.attrs.get("dilations", ones))
+    strides = cast("tuple[int, ...]", node.attrs.get("strides", ones))
+    spans = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
+    limits = SPAN_LIMITS[-len(kernel) :]
+    is_near = all(span < limit for span, limit in zip(spans, limits, strict=True))
+    return is_near and max(strides) <= STRIDE_MAX
 
 
 def _in_float32(graph: Graph, node: Node) -> Patch:

@@ -18,7 +18,10 @@ from colonnade.passes.quantization import Quantized, find_dequantized, is_quanti
 
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 _PAD_VALUE = 2
-_MOVES = (*RESHAPES, "Transpose", "Slice", "Split", "Gather", "Expand", "Tile")
+_MOVES = (
+    *RESHAPES, "Transpose", "Slice", "Split", "Gather", "Expand", "Tile", "DepthToSpace",
+    "SpaceToDepth",
+)  # fmt: skip
 _PRODUCTS = ("MatMul", "Gemm", "Conv")
 
 
@@ -32,7 +35,7 @@ def move_dequantize(graph: Graph) -> Iterator[Patch]:
             inputs = (
                 tuple(graph.producer[value].inputs[0] for value in node.inputs) if source else ()
             )
-        elif node.op in _MOVES or _is_max_pool(graph, node) or _is_zero_pad(graph, node):
+        elif _is_move(graph, node):
             source = find_dequantized(graph, node.inputs[0])
             inputs = _moved_inputs(node, source) if source else ()
         else:
@@ -62,6 +65,22 @@ def _moved(graph: Graph, node: Node, source: Quantized, inputs: tuple[str, ...])
     outputs = tuple(names.get(out, "") for out in node.outputs)
     moved = replace(node, inputs=inputs, outputs=outputs)
     return Patch(remove=(node,), add=(moved, *added), types=types)
+
+
+def _is_move(graph: Graph, node: Node) -> bool:
+    return (
+        node.op in _MOVES
+        or _is_nearest(node)
+        or _is_max_pool(graph, node)
+        or _is_zero_pad(graph, node)
+    )
+
+
+def _is_nearest(node: Node) -> bool:
+    """Resize that takes elements of the input, and of nowhere else."""
+    mode = node.attrs.get("mode", "nearest")
+    transform = node.attrs.get("coordinate_transformation_mode", "half_pixel")
+    return node.op == "Resize" and mode == "nearest" and transform != "tf_crop_and_resize"
 
 
 def _is_max_pool(graph: Graph, node: Node) -> bool:
@@ -138,7 +157,7 @@ def _feeds_integers(graph: Graph, value: str) -> bool:
             continue
         if reader.op in _PRODUCTS or is_quantize(reader):
             return True
-        is_move = reader.op in (*_MOVES, "Concat", "MaxPool", "Pad")
+        is_move = reader.op in (*_MOVES, "Concat", "MaxPool", "Pad", "Resize")
         if is_move and any(_feeds_integers(graph, out) for out in reader.outputs if out):
             return True
     return False

@@ -34,16 +34,19 @@ from colonnade.passes.fuse_norm import (
     fuse_rms_norm,
 )
 from colonnade.passes.fuse_pad import fuse_pad
+from colonnade.passes.fuse_quantized_attention import fuse_quantized_attention
+from colonnade.passes.fuse_quantized_binary import fuse_quantized_binary
+from colonnade.passes.fuse_quantized_mean import fuse_quantized_mean
 from colonnade.passes.fuse_quantized_pad import fuse_quantized_pad
-from colonnade.passes.fuse_quantized_sum import fuse_quantized_sum
 from colonnade.passes.fuse_skip_norm import fuse_skip_norm
 from colonnade.passes.move_dequantize import move_dequantize
 from colonnade.passes.move_quantize import move_quantize
 from colonnade.passes.remove_requantize import remove_requantize
 from colonnade.passes.remove_saturated_clip import remove_saturated_clip
+from colonnade.passes.split_quantized_recurrent import split_quantized_recurrent
 from colonnade.passes.split_recurrent import split_recurrent
+from colonnade.passes.tabulate_elementwise import tabulate_elementwise
 from colonnade.passes.unpack_block_weights import unpack_block_weights
-from colonnade.passes.widen_max_pool import widen_max_pool
 
 QUANTIZATION_PASSES = (
     unpack_block_weights,  # MatMulNBits -> MatMul
@@ -52,14 +55,17 @@ QUANTIZATION_PASSES = (
     adopt_integer_products,  # MatMulInteger, ConvInteger + Cast + Mul -> QLinear, QConv, QMatMul
     move_dequantize,  # behind moves, so that what follows sees integers
     remove_requantize,  # QuantizeLinear(DequantizeLinear(x)) that gives x back
+    split_quantized_recurrent,  # 8-bit LSTM, GRU, RNN -> one product over all steps + QRecurrent
     fold_quantized_products,  # products of DequantizeLinear -> QConv, QLinear, QMatMul
     fuse_quantized_pad,  # padding with the zero point into QConv
     fold_product_bias,  # Add of a constant -> bias
     remove_saturated_clip,  # Relu and Clip that QuantizeLinear does by itself
     move_quantize,  # in front of moves, up to a product
+    remove_requantize,  # of a concatenation's parts
     fold_output_quantization,  # QuantizeLinear -> the product's output
     fold_dequantized,  # weights of float32 products
-    widen_max_pool,  # of 8 bits -> float32
+    fuse_quantized_mean,  # averages over space of 8 bits -> QAveragePool
+    fuse_quantized_attention,  # two QMatMul with a softmax between them -> QAttention
     dequantize_products,  # what no 8-bit kernel takes -> float32; the last one
 )
 """From every producer's form to QLinear, QConv and QMatMul (reference/quantized_products.py)."""
@@ -85,7 +91,8 @@ PASSES = (
     fuse_skip_norm,  # LayerNorm(x + residual)
     lower_elementwise,  # ONNX operations -> programs
     merge_elementwise,  # chains -> one program
-    fuse_quantized_sum,  # a + b of 8 bits -> one operator
+    tabulate_elementwise,  # of one tensor of 8 bits -> a table
+    fuse_quantized_binary,  # a + b, a * b of 8 bits -> one operator
     fuse_epilogue,  # program -> epilogue of the product before it
     fold_output_quantization,  # QuantizeLinear behind an epilogue -> the product's output
 )

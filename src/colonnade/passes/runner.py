@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from colonnade.errors import KnobError
@@ -27,6 +27,8 @@ class PassRecord:
     ms: float
     converged: bool = True
     """False when the pass still found patches after MAX_SWEEPS."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """What `explain` says of nodes, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,9 @@ def _run_pass(graph: Graph, one_pass: Pass) -> tuple[Graph, PassRecord]:
     start = time.perf_counter()
     num_changes = 0
     converged = False
+    reasons: dict[str, str] = {}
     for _ in range(MAX_SWEEPS):
-        graph, applied = apply_patches(graph, _plannable(graph, one_pass(graph)))
+        graph, applied = apply_patches(graph, _plannable(graph, one_pass(graph), reasons))
         if not applied:
             converged = True
             break
@@ -85,16 +88,20 @@ def _run_pass(graph: Graph, one_pass: Pass) -> tuple[Graph, PassRecord]:
     if num_changes:
         verify_graph(graph)
     ms = (time.perf_counter() - start) * 1e3
-    return graph, PassRecord(one_pass.__name__, num_changes, ms, converged)
+    return graph, PassRecord(one_pass.__name__, num_changes, ms, converged, reasons)
 
 
-def _plannable(graph: Graph, patches: Iterable[Patch]) -> Iterator[Patch]:
-    """Without those that fuse values of unknown shape: only ONNX nodes can run by fallback."""
+def _plannable(graph: Graph, patches: Iterable[Patch], reasons: dict[str, str]) -> Iterator[Patch]:
+    """Without those that fuse values of unknown shape: only ONNX nodes can run by fallback.
+
+    Adds the patches' reasons: what one sweep cannot apply, another one will.
+    """
     for patch in patches:
         types = {**graph.types, **patch.types}
         fused = [node for node in patch.add if node.domain == "colonnade"]
         values = {value for node in fused for value in (*node.inputs, *node.outputs) if value}
         if all(value in types and is_static(types[value].shape) for value in values):
+            reasons.update(patch.reasons)
             yield patch
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from colonnade.ir import DType, Graph, Node
-from colonnade.planner.plan import Param
+from colonnade.planner.plan import Call, Param
 from colonnade.planner.reach import Reach
 
 
@@ -48,6 +48,16 @@ BYTES = frozenset({DType.UINT8, DType.INT8})
 BYTE_GROUP = 4
 SIGNED_SHIFT = 128
 """What int8 has been added in columns."""
+
+
+def byte_groups(features: int) -> int:
+    """Groups, the last one filled up."""
+    return -(-features // BYTE_GROUP)
+
+
+def panel_features(features: int, dtype: DType) -> int:
+    """Features that a panel has room for: bytes come in groups."""
+    return byte_groups(features) * BYTE_GROUP if dtype in BYTES else features
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +113,18 @@ class WeightFacts:
     dense_bytes: int
     gain: float | None
     """Measured speed over the dense kernel; None where it was not measured."""
+    fours: float | None = None
+    """Share of fours along the depth that are not all zero, of 8-bit weights."""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether there is something to say: zeros, or the fours of 8-bit weights."""
+        return self.sparsity > 0 or self.fours is not None
 
     def __str__(self) -> str:
+        fours = "" if self.fours is None else f", {self.fours:.0%} of fours"
         gain = "" if self.gain is None else f", measured {self.gain:.1f}x dense"
-        return f"{self.sparsity:.0%} zeros, {self.structure}{gain}"
+        return f"{self.sparsity:.0%} zeros, {self.structure}{fours}{gain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +180,37 @@ class Alias:
     why: str = "same bytes"
 
 
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """Operand of a trial: numbers to read, of so many bytes. As float32 they are all 1."""
+
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Operand of a trial: what it writes."""
+
+    nbytes: int
+
+
 @dataclass(frozen=True)
 class Trial:
-    """A product to be timed alone, on operands x, packed weights, and y last; others are absent."""
+    """Calls to be timed alone, one after the other, on one thread."""
 
-    kernel: str
-    num_operands: int
-    params: tuple[Param, ...]
-    packed: Const
-    x_bytes: int
-    y_bytes: int
+    operands: tuple[Fed | Made | Const, ...]
+    calls: tuple[Call, ...]
+    """Their operands are numbers in `operands`, -1 where one is absent."""
+
+
+def make_trial(
+    kernel: str, operands: Sequence[Fed | Made | Const | Absent], params: tuple[Param, ...]
+) -> Trial:
+    """A trial of one call."""
+    given = tuple(operand for operand in operands if not isinstance(operand, Absent))
+    numbers = iter(range(len(given)))
+    places = tuple(-1 if isinstance(o, Absent) else next(numbers) for o in operands)
+    return Trial(given, (Call(kernel, places, params, "trial"),))
 
 
 class View(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from colonnade.planner.select import NodeRecord, StripeRecord
@@ -16,6 +16,8 @@ class PassRecord:
     name: str
     changes: int
     ms: float
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why nodes are as they are, by their names."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.planner.choice import (
-    BYTE_GROUP,
     BYTES,
     ROWS,
     Absent,
@@ -28,6 +27,7 @@ from colonnade.planner.choice import (
     Temp,
     Trial,
     WeightFacts,
+    panel_features,
 )
 from colonnade.planner.lower import LOWERINGS
 from colonnade.planner.plan import Param
@@ -233,6 +233,10 @@ class Selector:
             NodeRecord(node.name, node.op, "native", "none", "no elements", str(ROWS), 0)
         )
 
+    def give(self, value: str, layout: Layout) -> None:
+        """A value that is there already, in a layout."""
+        self._place(value, layout)
+
     def require(self, value: str, layout: Layout = ROWS) -> int:
         """The storage that holds the value in the layout; converts when needed."""
         places = self.selection.places
@@ -308,7 +312,7 @@ class Selector:
         if isinstance(decision, Alias):
             return NodeRecord(node.name, node.op, "native", "alias", decision.why, str(layout), 0)
         weights = decision.weights() if decision.weights is not None else None
-        why = decision.why + (f"; {weights}" if weights is not None and weights.sparsity else "")
+        why = decision.why + (f"; {weights}" if weights is not None and weights.is_told else "")
         return NodeRecord(
             node.name, node.op, "native", decision.kernel, why, str(layout),
             sum(self._nbytes(o, self.view.layout(o)) for o in node.outputs if o),
@@ -320,11 +324,6 @@ def panel_columns(shape: Sequence[int], feature_axis: int, panel: int) -> int:
     """Columns of a tensor in panels, the last panel whole."""
     columns = math.prod(shape) // max(shape[feature_axis], 1)
     return -(-columns // panel) * panel
-
-
-def panel_features(features: int, dtype: DType) -> int:
-    """Features that a panel has room for: bytes come in groups of four."""
-    return -(-features // BYTE_GROUP) * BYTE_GROUP if dtype in BYTES else features
 
 
 def conversion(

@@ -18,6 +18,8 @@ RECURRENT_NEAR = 1 << 17
 """Recurrent weights (floats) that a thread's second-level cache keeps beside its states."""
 RECURRENT_ALONE = 1 << 15
 """Products of a step and direction below which threads that share it only wait for each other."""
+BYTE_RECURRENT_UNITS = 4
+"""Units a thread of a recurrent layer on bytes: each quantizes the state anew."""
 RECURRENT_ITEMS = 4
 """Batch items that a unit needs to keep the registers of the recurrent kernels busy."""
 IMBALANCE_MAX = 1.05
@@ -56,18 +58,21 @@ def choose_stripes(panels: int, channels: int, threads: int) -> tuple[int, int]:
     return stripe, min(channels, max(1, -(-UNITS_PER_THREAD * threads // stripes)))
 
 
-def choose_recurrent_items(
-    directions: int, batch: int, hidden: int, columns: int, threads: int
-) -> int:
+def choose_recurrent_items(directions: int, batch: int, weights: int, threads: int) -> int:
     """Batch items of a recurrent layer that one unit runs through all steps; 0: threads share
     hidden units instead, each its own weights, and meet at each step.
 
     Small weights are read by every thread for its own items; large ones must be read once.
+    `weights`: floats in one direction.
     """
-    weights = hidden * columns
     if threads == 1 or batch * weights <= RECURRENT_ALONE:
         return batch if weights <= RECURRENT_NEAR else 0
     shares = max(1, threads // math.gcd(threads, directions))
     if weights <= RECURRENT_NEAR and batch >= shares * RECURRENT_ITEMS:
         return -(-batch // shares)
     return 0
+
+
+def choose_byte_recurrent_tiles(tiles: int, threads: int) -> int:
+    """Tiles of hidden units that one unit of a recurrent layer on bytes takes."""
+    return max(1, tiles // (threads * BYTE_RECURRENT_UNITS))

@@ -22,7 +22,9 @@ from colonnade.reference import (
     norm,
     pool,
     quantize,
+    quantized_attention,
     quantized_products,
+    quantized_recurrent,
     reduce,
     resize,
     rnn,
@@ -37,7 +39,8 @@ from colonnade.reference.operation import Operation
 
 _FAMILIES = (
     attention, cast, conv, elementwise, fused, generate, index, logic, loss, matmul, norm, pool,
-    quantize, quantized_products, reduce, resize, rnn, shape, signal, text, training,
+    quantize, quantized_attention, quantized_products, quantized_recurrent, reduce, resize, rnn,
+    shape, signal, text, training,
 )  # fmt: skip
 
 OPS: dict[tuple[str, str], Operation] = {
@@ -117,6 +120,7 @@ def _run_node(
 def _declared(graph: Graph, node: Node, name: str, array: np.ndarray) -> np.ndarray:
     """Fused attention knows features and columns; the graph says how columns are shaped."""
     declared = graph.shape(name)
-    if node.domain != "colonnade" or node.op != "Attention" or not is_static(declared):
+    is_fused = node.domain == "colonnade" and node.op in ("Attention", "QAttention")
+    if not is_fused or not is_static(declared):
         return array
     return array.reshape(declared)

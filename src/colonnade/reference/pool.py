@@ -46,10 +46,16 @@ def _max_pool(node: Node, x: np.ndarray) -> Outputs:
     return best, (found - 1 + first).astype(np.int64)
 
 
-def _average_pool(node: Node, x: np.ndarray) -> Outputs:
+def sum_windows(node: Node, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The sum of every window of an AveragePool, and by how many positions it is divided."""
     window = _pool_window(node, x)
-    total = sum(seen for _, seen in window.taps(window.padded(wide(x), 0)))
-    return (narrow(total / _window_counts(node, window, x.shape[2:]), x.dtype),)
+    total = np.asarray(sum(seen for _, seen in window.taps(window.padded(wide(x), 0))))
+    return total, _window_counts(node, window, x.shape[2:])
+
+
+def _average_pool(node: Node, x: np.ndarray) -> Outputs:
+    total, positions = sum_windows(node, x)
+    return (narrow(total / positions, x.dtype),)
 
 
 def _window_counts(node: Node, window: Window, spatial: tuple[int, ...]) -> np.ndarray:

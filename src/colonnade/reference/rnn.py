@@ -48,7 +48,11 @@ Step = Callable[[Node, Sequence[Activation], Weights, np.ndarray, State], State]
 """(node, activations, weights, input [batch, features], state) -> next state."""
 
 
-def _layer(step: Step, num_gates: int, num_states: int, defaults: tuple[str, ...]) -> Operation:
+def recurrent_layer(
+    step: Step, num_gates: int, num_states: int, defaults: tuple[str, ...]
+) -> Operation:
+    """The operation that walks `step` over time, in both directions where the node says so."""
+
     def evaluate(
         node: Node,
         x: np.ndarray,
@@ -174,19 +178,21 @@ def _activation(name: str, alphas: Iterator[float], betas: Iterator[float]) -> A
     raise EvaluationError(f"activation {name!r} is unknown")
 
 
-def _clipped(node: Node, x: np.ndarray) -> np.ndarray:
+def clipped(node: Node, x: np.ndarray) -> np.ndarray:
+    """An argument of a function, within the layer's limit."""
     if not has_attr(node, "clip"):
         return x
     limit = float_attr(node, "clip")
     return np.asarray(np.clip(x, -limit, limit))
 
 
-def _rnn_step(
+def rnn_step(
     node: Node, functions: Sequence[Activation], weights: Weights, x: np.ndarray, state: State
 ) -> State:
+    """The plain RNN."""
     (h,) = state
     total = x @ weights.w.T + h @ weights.r.T + weights.wb + weights.rb
-    return (functions[0](_clipped(node, total)),)
+    return (functions[0](clipped(node, total)),)
 
 
 def _gru_step(
@@ -197,31 +203,44 @@ def _gru_step(
     wz, wr, wh = np.split(x @ weights.w.T + weights.wb, 3, axis=1)
     rz, rr, rh = np.split(weights.r, 3)
     bz, br, bh = np.split(weights.rb, 3)
-    z = f(_clipped(node, wz + h @ rz.T + bz))
-    reset = f(_clipped(node, wr + h @ rr.T + br))
+    z = f(clipped(node, wz + h @ rz.T + bz))
+    reset = f(clipped(node, wr + h @ rr.T + br))
     if int_attr(node, "linear_before_reset", 0):
-        hidden = g(_clipped(node, wh + reset * (h @ rh.T + bh)))
+        hidden = g(clipped(node, wh + reset * (h @ rh.T + bh)))
     else:
-        hidden = g(_clipped(node, wh + (reset * h) @ rh.T + bh))
+        hidden = g(clipped(node, wh + (reset * h) @ rh.T + bh))
     return ((1 - z) * hidden + z * h,)
 
 
-def _lstm_step(
+def lstm_step(
     node: Node, functions: Sequence[Activation], weights: Weights, x: np.ndarray, state: State
 ) -> State:
+    """LSTM; h enters the products only."""
     f, g, last = functions
     h, c = state
     total = x @ weights.w.T + h @ weights.r.T + weights.wb + weights.rb
     to_i, to_o, to_f, to_c = np.split(total, 4, axis=1)
     peep_i, peep_o, peep_f = np.zeros(3) if weights.p is None else np.split(weights.p, 3)
-    i = f(_clipped(node, to_i + peep_i * c))
-    forget = 1 - i if int_attr(node, "input_forget", 0) else f(_clipped(node, to_f + peep_f * c))
-    cell = forget * c + i * g(_clipped(node, to_c))
-    o = f(_clipped(node, to_o + peep_o * cell))
+    i = f(clipped(node, to_i + peep_i * c))
+    forget = 1 - i if int_attr(node, "input_forget", 0) else f(clipped(node, to_f + peep_f * c))
+    cell = forget * c + i * g(clipped(node, to_c))
+    o = f(clipped(node, to_o + peep_o * cell))
     return o * last(cell), cell
 
 
 def _recurrent(
+    node: Node,
+    gates: np.ndarray,
+    r: np.ndarray,
+    *rest: np.ndarray | None,
+) -> Outputs:
+    """colonnade.Recurrent; rest: hidden_bias, peepholes, lengths, h0, c0."""
+    layer = OPS["", str_attr(node, "kind", "LSTM")]
+    return walk_gates(layer, node, gates, wide(r), *rest)
+
+
+def walk_gates(
+    layer: Operation,
     node: Node,
     gates: np.ndarray,
     r: np.ndarray,
@@ -231,26 +250,23 @@ def _recurrent(
     h0: np.ndarray | None = None,
     c0: np.ndarray | None = None,
 ) -> Outputs:
-    """colonnade.Recurrent: the layer whose input is the gates' share already."""
+    """A layer whose input is the gates' share already. r: [directions, hidden, G * hidden]."""
     kind = str_attr(node, "kind", "LSTM")
     directions, hidden, rows = r.shape
     w = np.eye(directions * rows).reshape(directions, rows, -1)
     b = np.zeros((directions, 2 * rows))
     if hidden_bias is not None:
         b[:, -hidden:] = hidden_bias
-    activation = str_attr(node, "activation", "tanh")
     attrs = dict(node.attrs)
     if kind == "RNN":
-        attrs["activations"] = (activation,) * directions
-    layer = replace(node, attrs=attrs)
+        attrs["activations"] = (str_attr(node, "activation", "tanh"),) * directions
     states = (h0, c0, peepholes) if kind == "LSTM" else (h0,)
-    made: Outputs = OPS["", kind](layer, gates, w, np.swapaxes(r, 1, 2), b, lengths, *states)
-    return made
+    return layer(replace(node, attrs=attrs), gates, w, np.swapaxes(r, 1, 2), b, lengths, *states)
 
 
 OPS: Operations = {
     ("colonnade", "Recurrent"): _recurrent,
-    ("", "RNN"): _layer(_rnn_step, 1, 1, ("Tanh",)),
-    ("", "GRU"): _layer(_gru_step, 3, 1, ("Sigmoid", "Tanh")),
-    ("", "LSTM"): _layer(_lstm_step, 4, 2, ("Sigmoid", "Tanh", "Tanh")),
+    ("", "RNN"): recurrent_layer(rnn_step, 1, 1, ("Tanh",)),
+    ("", "GRU"): recurrent_layer(_gru_step, 3, 1, ("Sigmoid", "Tanh")),
+    ("", "LSTM"): recurrent_layer(lstm_step, 4, 2, ("Sigmoid", "Tanh", "Tanh")),
 }

@@ -133,3 +133,8 @@ def test_not_a_number_is_kept() -> None:
 def test_refused(sparsity: float, structure: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         impose_mask(np.ones((4, 4), np.float32), sparsity, structure)
+
+
+def test_the_lowest_int8_counts_as_large() -> None:
+    mask = impose_mask(np.array([[-128, 1, 2, -3]], np.int8), 0.5)
+    np.testing.assert_array_equal(mask, [[True, False, False, True]])

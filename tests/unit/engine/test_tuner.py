@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import colonnade
 from colonnade import _core
 from colonnade.engine.scheduler import cut_streams
 from colonnade.engine.tuner import CACHE_VERSION, Tuner, find_cache_path
-from colonnade.planner.choice import Const, Trial
+from colonnade.planner.choice import Absent, Const, Fed, Made, Trial, make_trial
 
 ISA = "portable"
 KEY = "product m8 k8 n16 dense|other"
@@ -24,7 +25,8 @@ def _trial() -> Trial:
     row = _core.choose_matmul(ISA, 8, 8, lanes)[0]
     packed = Const(("w",), lambda: _core.pack_matmul(row, np.eye(8, dtype=np.float32), 8, 8, False))
     params = (row, 8, 8, lanes, 1, -math.inf, math.inf, (), ())
-    return Trial("matmul_columns", 5, params, packed, 4 * 8 * lanes, 4 * 8 * lanes)
+    operands = (Fed(4 * 8 * lanes), packed, Absent(), Absent(), Made(4 * 8 * lanes))
+    return make_trial("matmul_columns", operands, params)
 
 
 class Asked:
@@ -50,6 +52,16 @@ def test_a_key_is_measured_once() -> None:
     assert first is not None and len(first) == 2 and min(first) > 0
     assert tuner.time(KEY, asked) == first
     assert asked.times == 1
+
+
+def test_calls_of_a_trial_read_what_others_made() -> None:
+    single = _trial()
+    (call,) = single.calls
+    made = Made(4 * 8 * _core.panel_lanes(ISA))
+    again = replace(call, operands=(2, 1, -1, -1, 3))
+    double = Trial((*single.operands, made), (call, again))
+    (seconds,) = _tuner(None).time("product twice", lambda: [double]) or ()
+    assert seconds > 0
 
 
 def test_another_process_finds_what_was_measured(tmp_path: Path) -> None:

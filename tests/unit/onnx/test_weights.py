@@ -177,3 +177,35 @@ def test_a_model_that_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"\x08\x0anothing")
     with pytest.raises(ModelError):
         WeightedModel(tmp_path / "broken.onnx")
+
+
+def dequantized(zero: int) -> list[NodeProto]:
+    return [
+        node("DequantizeLinear", ["q", "scale", f"zero{zero}"], ["w"], axis=0),
+        node("Transpose", ["w"], ["t"], perm=[1, 0]),
+        node("MatMul", ["x", "t"], ["y"]),
+    ]
+
+
+def write_quantized(path: Path, zero: int) -> Path:
+    arrays: Arrays = {
+        "q": W.astype(np.int8), "scale": np.ones(len(W), np.float32),
+        f"zero{zero}": np.full(len(W), zero, np.int8),
+    }  # fmt: skip
+    return write(path, dequantized(zero), arrays)
+
+
+def test_int8_behind_dequantize_linear_is_a_weight(tmp_path: Path) -> None:
+    path = write_quantized(tmp_path / "m.onnx", 0)
+    model = WeightedModel(path)
+    (weight,) = model.product_weights()
+    assert (weight.name, weight.form) == ("q", Form.ROWS)
+    assert weight.matrix.dtype == np.int8
+    np.testing.assert_array_equal(weight.matrix, W)
+    weight.replace(np.where(W > 9, W, 0))
+    model.save(path)
+    np.testing.assert_array_equal(only(path).matrix, np.where(W > 9, W, 0))
+
+
+def test_int8_whose_zero_is_not_at_0_is_left_alone(tmp_path: Path) -> None:
+    assert not WeightedModel(write_quantized(tmp_path / "m.onnx", 3)).product_weights()

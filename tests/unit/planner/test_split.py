@@ -44,17 +44,17 @@ def test_a_balanced_cut_is_preferred() -> None:
 
 
 def test_large_recurrent_weights_are_read_once() -> None:
-    assert choose_recurrent_items(1, 1, 512, 2048, 2) == 0
-    assert choose_recurrent_items(2, 32, 512, 2048, 2) == 0
-    assert choose_recurrent_items(1, 32, 512, 2048, 1) == 0
+    assert choose_recurrent_items(1, 1, 512 * 2048, 2) == 0
+    assert choose_recurrent_items(2, 32, 512 * 2048, 2) == 0
+    assert choose_recurrent_items(1, 32, 512 * 2048, 1) == 0
 
 
 def test_small_recurrent_weights_are_read_by_each_thread() -> None:
-    assert choose_recurrent_items(1, 32, 64, 256, 2) == 16
-    assert choose_recurrent_items(2, 32, 64, 256, 2) == 32
-    assert choose_recurrent_items(2, 32, 64, 256, 8) == 8
+    assert choose_recurrent_items(1, 32, 64 * 256, 2) == 16
+    assert choose_recurrent_items(2, 32, 64 * 256, 2) == 32
+    assert choose_recurrent_items(2, 32, 64 * 256, 8) == 8
 
 
 def test_little_recurrent_work_stays_on_one_thread() -> None:
-    assert choose_recurrent_items(1, 1, 32, 128, 8) == 1
-    assert choose_recurrent_items(1, 2, 32, 128, 1) == 2
+    assert choose_recurrent_items(1, 1, 32 * 128, 8) == 1
+    assert choose_recurrent_items(1, 2, 32 * 128, 1) == 2

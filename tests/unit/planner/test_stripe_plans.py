@@ -89,6 +89,28 @@ def feed_forward(batch: int, size: int) -> onnx.ModelProto:
     )  # fmt: skip
 
 
+def bytes_between(batch: int, size: int) -> onnx.ModelProto:
+    """8 bits: a product, pools, a table, a concatenation, a sum, a bias; borders after each."""
+
+    def border(value: str) -> str:
+        return (
+            f"{value}q = QuantizeLinear({value}, s, z)  {value}d = DequantizeLinear({value}q, s, z)"
+        )
+
+    return make_model(
+        f"bytes (float[{batch},6,{size},{size}] x) => (float[{batch},24,H,W] fd) {{"
+        f"{border('x')}  w = DequantizeLinear(wq, ws)  a = Conv <pads = [1,1,1,1]> (xd, w)"
+        f"{border('a')}  m = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1], strides = [2,2]> (ad)"
+        f"{border('m')}  t = Sigmoid(md) {border('t')}"
+        f"v = AveragePool <kernel_shape = [3,3], pads = [1,1,1,1]> (md) {border('v')}"
+        f"e = Add(vd, td) {border('e')}  c = Concat <axis = 1> (ed, td) {border('c')}"
+        f"b = Mul(cd, by_channel) {border('b')}  f = MaxPool <kernel_shape = [2,2]> (bd) {border('f')} }}",
+        wq=np.random.default_rng(5).integers(-50, 50, (12, 6, 3, 3)).astype(np.int8),
+        ws=np.float32(0.01), s=np.float32(0.03), z=np.uint8(110),
+        by_channel=weights(24, 1, 1),
+    )  # fmt: skip
+
+
 MODELS = {
     "conv chain": (conv_chain, 23),
     "bottleneck": (bottleneck, 19),
@@ -96,6 +118,7 @@ MODELS = {
     "depthwise, aligned": (depthwise_chain, 64),
     "pools": (pools, 45),
     "feed forward": (feed_forward, 75),
+    "bytes": (bytes_between, 45),
 }
 SIZES = [(1, 3), (2, 2), (3, 4), (50, 1), (1, 1000)]
 """(panels of a stripe, segments)."""
@@ -157,6 +180,7 @@ def test_long_chains_are_one_group() -> None:
         "depthwise, aligned": [12],
         "pools": [7],
         "feed forward": [12],
+        "bytes": [11],
     }
 
 

@@ -22,6 +22,10 @@ _FAMILIES = (
     "index",
     "integer",
     "quantized",
+    "quantized_recurrent",
+    "pair_product",
+    "bytes",
+    "borders",
     "quantize",
 )
 

@@ -32,7 +32,7 @@ def lower_attention(node: Node, view: View) -> Choice | str:
     keys = math.prod(view.shape(k)[:-1]) // batch
     depth = view.shape(q)[-1] // heads
     value_depth = y_shape[-1] // heads
-    strides = _mask_strides(view.shape(mask) if mask else (), (batch, heads, queries, keys))
+    strides = mask_strides(view.shape(mask) if mask else (), (batch, heads, queries, keys))
     if isinstance(strides, str):
         return strides
     bands = tuple(
@@ -47,7 +47,7 @@ def lower_attention(node: Node, view: View) -> Choice | str:
     )  # fmt: skip
     mask_operand: Operand = In(mask) if mask else Absent()
     operands = (
-        _columns(q, view), _columns(k, view), _columns(v, view), mask_operand,
+        last_columns(q, view), last_columns(k, view), last_columns(v, view), mask_operand,
         Out(node.outputs[0], Layout(len(y_shape) - 1)),
     )  # fmt: skip
     why = f"{heads} heads of {depth}, {queries} queries, {keys} keys"
@@ -55,11 +55,12 @@ def lower_attention(node: Node, view: View) -> Choice | str:
     return Choice("attention", operands, params, why, flops=flops)
 
 
-def _columns(value: str, view: View) -> In:
+def last_columns(value: str, view: View) -> In:
+    """The value in columns, features last."""
     return In(value, Layout(len(view.shape(value)) - 1))
 
 
-def _mask_strides(shape: tuple[int, ...], full: tuple[int, ...]) -> tuple[int, ...] | str:
+def mask_strides(shape: tuple[int, ...], full: tuple[int, ...]) -> tuple[int, ...] | str:
     """Strides of a mask broadcast to [batch, heads, queries, keys]."""
     padded = (1,) * (4 - len(shape)) + shape
     if len(shape) > 4 or any(dim not in (1, size) for dim, size in zip(padded, full, strict=True)):

@@ -20,6 +20,7 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
+from colonnade.planner.lower.constants import flat_floats, float_operand
 from colonnade.planner.lower.epilogue import lower_epilogue
 from colonnade.planner.lower.product import ProductKernel, Variant, find_facts
 from colonnade.planner.lower.sparse import (
@@ -140,7 +141,7 @@ def _choose(
     operands: tuple[Operand, ...] = (
         In(node.inputs[0], CHANNELS),
         product.packed,
-        _flat(bias, view.constant(bias)) if bias else Absent(),
+        float_operand(bias, view),
         epilogue.residual,
         Out(node.outputs[0], CHANNELS),
         *epilogue.extras,
@@ -161,17 +162,19 @@ def _choose(
 def _choose_product(
     node: Node, view: View, shape: ConvShape, weights: np.ndarray, transposed: bool
 ) -> ProductKernel:
-    name = node.inputs[1]
+    name, is_exact = node.inputs[1], bool(node.attrs.get("exact", 0))
     if transposed:
         return _dense_conv(name, view, shape, weights, True, shape[0], view.threads)
     if not is_pointwise(shape):
         dense = Variant("dense", partial(_dense_conv, name, view, shape, weights, False))
-        return choose_conv_product(name, dense, weights, shape, view)
+        return choose_conv_product(name, dense, weights, shape, view, is_exact=is_exact)
     batch, channels, _, _, out_channels, out_h, out_w = shape[:7]
     rows = weights.reshape(out_channels, channels)
     sizes = (out_channels, channels, batch * out_h * out_w)
     dense = Variant("dense", partial(_dense_pointwise, name, view, rows))
-    return choose_columns_product(name, dense, lambda: rows, sizes, find_sparsity(rows), view)
+    return choose_columns_product(
+        name, dense, lambda: rows, sizes, find_sparsity(rows), view, is_exact=is_exact
+    )
 
 
 def _dense_pointwise(
@@ -225,7 +228,7 @@ def _choose_depthwise(
     row, kernel, _ = _core.choose_depthwise(view.isa, list(shape))
     panels = -(-batch * out_h * out_w // view.panel)
     stripe, blocks = choose_stripes(panels, channels, view.threads)
-    packed = _flat(node.inputs[1], weights)
+    packed = flat_floats(node.inputs[1], weights)
     why = f"{kernel}, {kernel_h}x{kernel_w}"
     head = (row, *shape)
     return ProductKernel(
@@ -242,12 +245,6 @@ def is_pointwise(shape: ConvShape) -> bool:
         and shape[13:] == (0, 0, 1)
         and (in_h, in_w) == (out_h, out_w)
     )
-
-
-def _flat(value: str, array: np.ndarray | None) -> Const:
-    assert array is not None
-    flat = array
-    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 LOWERINGS: dict[tuple[str, str], Lowering] = {

@@ -10,10 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from colonnade.ir import Program
-from colonnade.planner.choice import Absent, Const, In, Layout, Operand, View
+from colonnade.planner.choice import Absent, In, Layout, Operand, View
+from colonnade.planner.lower.constants import flat_floats
 from colonnade.planner.lower.program import encode_program
 from colonnade.planner.plan import Param
 
@@ -91,8 +90,7 @@ def _operand(value: str, kind: int | str, layout: Layout, view: View) -> Operand
     array = view.constant(value)
     if array is None:
         return In(value, layout) if kind == PANELS else In(value)
-    flat = array
-    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
+    return flat_floats(value, array)
 
 
 def _take_residual(program: Program, kinds: Sequence[int | str]) -> tuple[int | None, Program]:

@@ -12,7 +12,6 @@ from colonnade import _core
 from colonnade.ir import DType, Node, Program
 from colonnade.planner.choice import (
     ROWS,
-    Absent,
     Choice,
     Const,
     In,
@@ -22,7 +21,8 @@ from colonnade.planner.choice import (
     Out,
     View,
 )
-from colonnade.planner.cost import FEW_COLUMNS
+from colonnade.planner.cost import DENSE_BIAS, FEW_COLUMNS, ROWS_BIAS
+from colonnade.planner.lower.constants import float_operand
 from colonnade.planner.lower.epilogue import NO_EPILOGUE, lower_epilogue
 from colonnade.planner.lower.product import NO_CLAMP, ProductKernel, Variant, find_facts
 from colonnade.planner.lower.program import lower_program
@@ -38,6 +38,8 @@ class _Weights:
     array: np.ndarray
     transposed: bool
     alpha: float = 1.0
+    is_exact: bool = False
+    """They are integers, and so are the activations."""
 
     @property
     def m(self) -> int:
@@ -66,7 +68,8 @@ def lower_matmul(node: Node, view: View) -> Choice | str:
     array = view.constant(w)
     if array is not None and array.ndim == 2 and len(view.shape(x)) >= 2:
         bias = node.inputs[2] if len(node.inputs) > 2 else ""
-        return _lower_linear(node, view, x, _Weights(w, array, True), bias, node.inputs[3:])
+        weights = _Weights(w, array, True, is_exact=bool(node.attrs.get("exact", 0)))
+        return _lower_linear(node, view, x, weights, bias, node.inputs[3:])
     if node.domain:
         return "weights are not constant"
     return _lower_general(node, view)
@@ -115,7 +118,7 @@ def _lower_linear(
         return epilogue
     panels = -(-columns // view.panel)
     operands: tuple[Operand, ...] = (
-        In(x, layout), product.packed, _bias(bias, view), epilogue.residual, Out(y, layout),
+        In(x, layout), product.packed, float_operand(bias, view), epilogue.residual, Out(y, layout),
         *epilogue.extras,
     )  # fmt: skip
     ends = (epilogue.lo, epilogue.hi, *epilogue.params)
@@ -150,7 +153,10 @@ def _choose_product(w: _Weights, columns: int, view: View, *, in_rows: bool) -> 
     name = f"{w.name}, {w.transposed}, {w.alpha}"
     sizes = (w.m, w.k, columns)
     dense = Variant("dense", make_dense)
-    return choose_columns_product(name, dense, w.as_rows, sizes, find_sparsity(w.array), view)
+    return choose_columns_product(
+        name, dense, w.as_rows, sizes, find_sparsity(w.array), view, is_exact=w.is_exact,
+        gain_min=ROWS_BIAS if in_rows else DENSE_BIAS,
+    )  # fmt: skip
 
 
 def _dense_rows(w: _Weights, columns: int, threads: int, view: View) -> ProductKernel:
@@ -177,7 +183,7 @@ def _on_rows(
 ) -> Choice | str:
     y = node.outputs[0]
     product = Choice(
-        kernel.kernel, (In(x), kernel.packed, _bias(bias, view), Out(y)),
+        kernel.kernel, (In(x), kernel.packed, float_operand(bias, view), Out(y)),
         (*kernel.head, *NO_CLAMP), kernel.why, flops=flops, advisories=kernel.advisories,
         weights=lambda: find_facts(kernel, w.as_rows()),
     )  # fmt: skip
@@ -193,15 +199,6 @@ def _on_rows(
     )  # fmt: skip
 
 
-def _bias(bias: str, view: View) -> Operand:
-    if not bias:
-        return Absent()
-    array = view.constant(bias)
-    assert array is not None
-    flat = array
-    return Const((bias, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
-
-
 def _lower_general(node: Node, view: View) -> Choice | str:
     a_shape, b_shape = view.shape(node.inputs[0]), view.shape(node.inputs[1])
     if not a_shape or not b_shape:
@@ -213,14 +210,14 @@ def _lower_general(node: Node, view: View) -> Choice | str:
     row, name, _ = _core.choose_general_matmul(view.isa, m, n, k)
     params = (
         row, m, n, k, 1.0, k, 1, n, 1,
-        _batch_offsets(a_full, batch), _batch_offsets(b_full, batch),
+        batch_offsets(a_full, batch), batch_offsets(b_full, batch),
     )  # fmt: skip
     operands = (In(node.inputs[0]), In(node.inputs[1]), Out(node.outputs[0]))
     flops = 2 * math.prod(batch) * m * n * k
     return Choice("matmul_general", operands, params, f"{name}, two activations", flops=flops)
 
 
-def _batch_offsets(full: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
+def batch_offsets(full: tuple[int, ...], batch: tuple[int, ...]) -> tuple[int, ...]:
     """Offset in elements of each broadcast batch item's matrix."""
     size = full[-2] * full[-1]
     own = full[:-2]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from typing import cast
 
-import numpy as np
-
 from colonnade.ir import DType, Node
 from colonnade.planner.choice import (
     ROWS,
     Absent,
     Choice,
-    Const,
     In,
     Layout,
     Lowering,
@@ -21,6 +18,7 @@ from colonnade.planner.choice import (
     Striped,
     View,
 )
+from colonnade.planner.lower.constants import float_operand
 
 CHANNELS = Layout(1)
 _KINDS = {"LayerNorm": 0, "RMSNorm": 1}
@@ -42,7 +40,7 @@ def lower_norm(node: Node, view: View) -> Choice | str:
     residual: Operand = In(inputs[3], layout) if inputs[3] else Absent()
     total = node.outputs[1] if len(node.outputs) > 1 else ""
     operands: tuple[Operand, ...] = (
-        In(x, layout), _feature_values(inputs[1], view), _feature_values(inputs[2], view), residual,
+        In(x, layout), float_operand(inputs[1], view), float_operand(inputs[2], view), residual,
         Out(y, layout), Out(total, layout) if total else Absent(),
     )  # fmt: skip
     epsilon = float(cast(float, node.attrs.get("epsilon", 1e-5)))
@@ -53,16 +51,6 @@ def lower_norm(node: Node, view: View) -> Choice | str:
         flops=8 * math.prod(shape), in_place=(0, 4),
         striped=Striped(params) if layout.is_columns else None,
     )  # fmt: skip
-
-
-def _feature_values(value: str, view: View) -> Operand:
-    if not value:
-        return Absent()
-    array = view.constant(value)
-    if array is None:
-        return In(value)
-    flat = array
-    return Const((value, "flat"), lambda: np.ascontiguousarray(flat.reshape(-1), dtype=np.float32))
 
 
 def lower_group_norm(node: Node, view: View) -> Choice | str:
@@ -81,7 +69,7 @@ def lower_group_norm(node: Node, view: View) -> Choice | str:
     lanes = view.panel if layout.is_columns else 0
     params = (shape[0], shape[1], math.prod(shape[2:]), groups, epsilon, lanes)
     operands = (
-        In(x, layout), _feature_values(scale, view), _feature_values(bias, view),
+        In(x, layout), float_operand(scale, view), float_operand(bias, view),
         Out(node.outputs[0], layout),
     )  # fmt: skip
     why = f"{groups} groups of {shape[1] // groups} channels"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import cast
 
 from colonnade.ir import DType, Node
@@ -18,9 +19,31 @@ def lower_window(node: Node, view: View) -> Choice | str:
     x, y = node.inputs[0], node.outputs[0]
     if view.dtype(x) is not DType.FLOAT32:
         return f"element type {view.dtype(x).value}"
+    window = read_window(node, view)
+    if isinstance(window, str):
+        return window
+    operands = (In(x, CHANNELS), Out(y, CHANNELS))
+    return Choice(
+        "pool_window", operands, (*window.params, False), window.what, flops=window.flops,
+        striped=Striped((*window.params, True), window.reach),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PoolWindow:
+    """A pooling window as kernels take it: parameters but for `by_panels`, and its reach."""
+
+    params: tuple[int, ...]
+    reach: Reach
+    what: str
+    flops: int
+
+
+def read_window(node: Node, view: View) -> PoolWindow | str:
+    """Of MaxPool without indices or an average, over one or two spatial axes of input 0."""
     if len(node.outputs) > 1 and node.outputs[1]:
         return "pooling that returns indices"
-    x_shape, y_shape = view.shape(x), view.shape(y)
+    x_shape, y_shape = view.shape(node.inputs[0]), view.shape(node.outputs[0])
     spatial = len(x_shape) - 2
     if spatial not in (1, 2) or 0 in x_shape or 0 in y_shape:
         return f"{spatial} spatial axes or no elements"
@@ -32,21 +55,17 @@ def lower_window(node: Node, view: View) -> Choice | str:
         return "negative padding"
     one, zero = (1,) * (2 - spatial), (0,) * (2 - spatial)
     params = (
-        _MAX if node.op == "MaxPool" else _MEAN, bool(node.attrs.get("count_include_pad", 0)),
+        _MAX if node.op == "MaxPool" else _MEAN, int(bool(node.attrs.get("count_include_pad", 0))),
         x_shape[0], x_shape[1], *one, *x_shape[2:], *one, *y_shape[2:], *one, *kernel,
         *one, *strides, *one, *dilations, *zero, *pads[:spatial], *zero, *pads[spatial:],
     )  # fmt: skip
-    why = "x".join(map(str, kernel)) + " window"
-    flops = math.prod(y_shape) * math.prod(kernel)
     in_h, in_w, out_h, out_w, kernel_h, _, stride_h, _, dilation_h, _, pad_top = params[4:15]
     reach = Reach(
         view.panel, x_shape[0] * out_h * out_w, in_h, in_w, out_h, out_w, stride_h,
         (kernel_h - 1) * dilation_h + 1, pad_top,
     )  # fmt: skip
-    return Choice(
-        "pool_window", (In(x, CHANNELS), Out(y, CHANNELS)), (*params, False), why, flops=flops,
-        striped=Striped((*params, True), reach),
-    )  # fmt: skip
+    what = "x".join(map(str, kernel)) + " window"
+    return PoolWindow(params, reach, what, math.prod(y_shape) * math.prod(kernel))
 
 
 def _pads(

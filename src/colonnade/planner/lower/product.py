@@ -12,7 +12,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from colonnade.planner.choice import Const, Striped, Trial, View, WeightFacts
+from colonnade.planner.choice import (
+    Absent,
+    Const,
+    Fed,
+    Made,
+    Striped,
+    Trial,
+    View,
+    WeightFacts,
+    make_trial,
+)
 from colonnade.planner.cost import DENSE_BIAS, SPARSITY_TRIED
 from colonnade.planner.plan import Param
 from colonnade.planner.reach import Reach
@@ -79,9 +89,12 @@ class Layer:
     """Columns, or images."""
     trial_size: int
     """Columns or images of a measurement: enough to be representative, few enough to be short."""
-    x: Matrix
-    y: Matrix
-    sparsity: float
+    make_trial: Callable[[ProductKernel], Trial]
+    """Of a kernel made for `trial_size` and one thread."""
+    zeros: str
+    """What there is to leave out, in words."""
+    gain_min: float = DENSE_BIAS
+    """What a sparse kernel must gain."""
 
 
 NO_CLAMP: tuple[Param, ...] = (-math.inf, math.inf)
@@ -102,15 +115,15 @@ def choose_product(
     variants = (dense, *sparse)
     seconds = view.time(
         f"{layer.key} {'|'.join(v.name for v in variants)}",
-        lambda: [_trial(layer, variant, view) for variant in variants],
+        lambda: [layer.make_trial(v.make(layer.trial_size, 1)) for v in variants],
     )
     if seconds is None:
         return (sparse[0] if is_expected else dense).make(layer.size, view.threads)
     best = min(range(1, len(variants)), key=lambda i: seconds[i])
     gain = seconds[0] / seconds[best]
-    if gain > DENSE_BIAS:
+    if gain > layer.gain_min:
         return replace(variants[best].make(layer.size, view.threads), gain=gain)
-    advisory = f"ran dense: {layer.sparsity:.0%} zeros, the sparse kernel would run at {gain:.2f}x"
+    advisory = f"ran dense: {layer.zeros}, the sparse kernel would run at {gain:.2f}x"
     return replace(dense.make(layer.size, view.threads), advisories=(advisory,))
 
 
@@ -121,14 +134,28 @@ def find_facts(product: ProductKernel, weights: np.ndarray) -> WeightFacts:
     return WeightFacts(sparsity, structure, 4 * weights.size, product.gain)
 
 
-def _trial(layer: Layer, variant: Variant, view: View) -> Trial:
-    product = variant.make(layer.trial_size, 1)
+def float_trial(size: int, x: Matrix, y: Matrix, view: View, product: ProductKernel) -> Trial:
+    """A float32 product alone, without bias and epilogue, on `size` columns or images."""
     if product.in_rows:
-        x, y = (matrix.features * layer.trial_size for matrix in (layer.x, layer.y))
-        return Trial(product.kernel, 4, (*product.head, *NO_CLAMP), product.packed, 4 * x, 4 * y)
-    x, y = (
-        matrix.features * -(-matrix.columns * layer.trial_size // view.panel) * view.panel
-        for matrix in (layer.x, layer.y)
-    )
-    params = (*product.head, *NO_CLAMP, (), ())
-    return Trial(product.kernel, 5, params, product.packed, 4 * x, 4 * y)
+        floats = [matrix.features * matrix.columns * size for matrix in (x, y)]
+        absent: tuple[Absent, ...] = (Absent(),)
+        ends: tuple[Param, ...] = NO_CLAMP
+    else:
+        floats = [panel_lanes(matrix.features, matrix.columns * size, view) for matrix in (x, y)]
+        absent = (Absent(), Absent())
+        ends = (*NO_CLAMP, (), ())
+    made = Made(4 * floats[1])
+    operands: tuple[Fed | Made | Const | Absent, ...] = (
+        Fed(4 * floats[0]), product.packed, *absent, made,
+    )  # fmt: skip
+    return make_trial(product.kernel, operands, (*product.head, *ends))
+
+
+def bucket(share: float) -> str:
+    """A share of zeros in steps of 2.5 %: layers within one step have one measurement."""
+    return f"{round(share * 40) / 40:.3f}"
+
+
+def panel_lanes(rows: int, columns: int, view: View) -> int:
+    """Lanes of whole panels."""
+    return rows * -(-columns // view.panel) * view.panel

@@ -15,6 +15,8 @@ import numpy as np
 
 from colonnade.ir import DType, Node
 from colonnade.planner.choice import (
+    BYTE_GROUP,
+    BYTES,
     ROWS,
     Absent,
     Alias,
@@ -25,7 +27,9 @@ from colonnade.planner.choice import (
     Lowering,
     Operand,
     Out,
+    Striped,
     View,
+    panel_features,
 )
 from colonnade.planner.columns import transposed_feature_axis
 from colonnade.planner.element import ELEMENT_CODE, MOVABLE_BYTES
@@ -181,19 +185,37 @@ def _slice_features(view: View, value: str, output: str, ranges: Sequence[range]
     """A band of features of a value in columns: rows of whole panels."""
     layout, shape = view.layout(value), view.shape(value)
     axis = layout.feature_axis
-    if axis is None or view.dtype(value) is not DType.FLOAT32 or ranges[axis].step != 1:
+    if axis is None or ranges[axis].step != 1:
+        return None
+    first, count = _rows_of(view, value, ranges[axis], shape[axis])
+    if count == 0:
         return None
     others = [(r, dim) for i, (r, dim) in enumerate(zip(ranges, shape, strict=True)) if i != axis]
     if any(len(r) != dim or r.step < 0 for r, dim in others):
         return None
     panels = count_panels(shape, axis, view.panel)
+    whole = panel_features(shape[axis], view.dtype(value)) // _row_features(view.dtype(value))
     space = space_params(
-        (panels, len(ranges[axis]) * view.panel),
-        [Walk((shape[axis] * view.panel, 1), ranges[axis].start * view.panel)],
+        (panels, count * view.panel), [Walk((whole * view.panel, 1), first * view.panel)]
     )
     assert space is not None
     operands = (In(value, layout), Out(output, layout))
     return Choice("strided_copy", operands, (4, *space), "slice of features")
+
+
+def _row_features(dtype: DType) -> int:
+    """Features in a row of a panel: one, or a group of bytes."""
+    return BYTE_GROUP if dtype in BYTES else 1
+
+
+def _rows_of(view: View, value: str, band: range, features: int) -> tuple[int, int]:
+    """First row and number of rows of a band of features in panels; none where it splits groups."""
+    dtype = view.dtype(value)
+    group = _row_features(dtype)
+    is_whole = band.start % group == 0 and (band.stop % group == 0 or band.stop == features)
+    if not is_whole or (dtype is not DType.FLOAT32 and dtype not in BYTES):
+        return 0, 0
+    return band.start // group, -(-len(band) // group)
 
 
 def lower_concat(node: Node, view: View) -> Choice | Alias | str:
@@ -208,25 +230,38 @@ def lower_concat(node: Node, view: View) -> Choice | Alias | str:
     axis = axis_of(node, 1, len(shape))
     layout = Layout(axis)
     in_columns = sum(math.prod(view.shape(v)) for v in inputs if view.layout(v) == layout)
-    if 2 * in_columns >= math.prod(shape):
-        params = _panel_parts(view, [view.shape(v) for v in inputs], axis)
+    shapes, dtype = [view.shape(v) for v in inputs], view.dtype(output)
+    if 2 * in_columns >= math.prod(shape) and _are_whole_rows(shapes, axis, dtype):
         operands: tuple[Operand, ...] = (*(In(v, layout) for v in inputs), Out(output, layout))
-        return Choice(
-            "concat", operands, params, "features on panels",
-            owns_columns=True, panels=count_panels(shape, axis, view.panel),
-        )  # fmt: skip
+        return _on_panels(view, "concat", operands, (shapes, axis, dtype))
     itemsize = view.dtype(output).itemsize
     outer = math.prod(shape[:axis])
     parts = tuple(math.prod(view.shape(v)[axis:]) * itemsize for v in inputs)
     return Choice("concat", (*(In(v) for v in inputs), Out(output)), (outer, parts), f"axis {axis}")
 
 
-def _panel_parts(
-    view: View, shapes: Sequence[tuple[int, ...]], axis: int
-) -> tuple[int, tuple[int, ...]]:
-    """Panels, and the bytes of each part in one panel."""
-    parts = tuple(shape[axis] * view.panel * 4 for shape in shapes)
-    return count_panels(shapes[0], axis, view.panel), parts
+def _are_whole_rows(shapes: Sequence[tuple[int, ...]], axis: int, dtype: DType) -> bool:
+    """True when every part but the last fills its rows of panels: bytes, in groups of four."""
+    return all(shape[axis] % _row_features(dtype) == 0 for shape in shapes[:-1])
+
+
+def _on_panels(
+    view: View,
+    kernel: str,
+    operands: tuple[Operand, ...],
+    parts: tuple[Sequence[tuple[int, ...]], int, DType],
+) -> Choice:
+    """Concatenation or splitting of rows of panels; `parts`: their shapes, axis and type."""
+    shapes, axis, dtype = parts
+    bytes_ = tuple(
+        panel_features(shape[axis], dtype) * view.panel * dtype.itemsize for shape in shapes
+    )
+    panels = count_panels(shapes[0], axis, view.panel)
+    params = (panels, bytes_)
+    return Choice(
+        kernel, operands, params, "features on panels", owns_columns=True, panels=panels,
+        striped=Striped(params),
+    )  # fmt: skip
 
 
 def lower_split(node: Node, view: View) -> Choice | Alias | str:
@@ -243,13 +278,10 @@ def lower_split(node: Node, view: View) -> Choice | Alias | str:
     shapes = [view.shape(output) for output in node.outputs]
     if sum(s[axis] for s in shapes) != shape[axis]:
         return "the parts do not add up to the whole"
-    layout = Layout(axis)
-    if view.layout(value) == layout:
+    layout, dtype = Layout(axis), view.dtype(value)
+    if view.layout(value) == layout and _are_whole_rows(shapes, axis, dtype):
         operands: tuple[Operand, ...] = (In(value, layout), *(Out(o, layout) for o in node.outputs))
-        return Choice(
-            "split", operands, _panel_parts(view, shapes, axis), "features on panels",
-            owns_columns=True, panels=count_panels(shape, axis, view.panel),
-        )  # fmt: skip
+        return _on_panels(view, "split", operands, (shapes, axis, dtype))
     itemsize = view.dtype(value).itemsize
     parts = tuple(math.prod(s[axis:]) * itemsize for s in shapes)
     operands = (In(value), *(Out(output) for output in node.outputs))

@@ -10,6 +10,7 @@ import numpy as np
 from colonnade import _core
 from colonnade.planner.choice import Const, View
 from colonnade.planner.cost import (
+    DENSE_BIAS,
     FEW_COLUMNS,
     NONZERO_COST,
     SPARSITY_EXPECTED,
@@ -17,7 +18,15 @@ from colonnade.planner.cost import (
     SPARSITY_TRIED,
     choose_k_block,
 )
-from colonnade.planner.lower.product import Layer, Matrix, ProductKernel, Variant, choose_product
+from colonnade.planner.lower.product import (
+    Layer,
+    Matrix,
+    ProductKernel,
+    Variant,
+    bucket,
+    choose_product,
+    float_trial,
+)
 from colonnade.planner.reach import Reach
 from colonnade.planner.split import SPARSE_ROW_BLOCK, choose_blocks, choose_packing_blocks
 
@@ -41,8 +50,14 @@ def choose_columns_product(
     sizes: tuple[int, int, int],
     sparsity: float,
     view: View,
+    *,
+    is_exact: bool = False,
+    gain_min: float = DENSE_BIAS,
 ) -> ProductKernel:
-    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights."""
+    """W[m, k] * X[k, columns], `sizes` being (m, k, columns); `make` returns the [m, k] weights.
+
+    `is_exact`: they are integers, and so is X. `gain_min`: as Layer.
+    """
     m, k, columns = sizes
     sparse: dict[int, Variant] = {}
     if sparsity >= SPARSITY_TRIED and not view.strict_nan:
@@ -51,12 +66,13 @@ def choose_columns_product(
             k_block = choose_k_block(k, 1.0 - sparsity, k_block_max, scale=scale)
             sparse[k_block] = Variant(
                 f"sparse-k{k_block}",
-                partial(_columns_kernel, name, make, m, k, k_block, 1.0 - sparsity, view),
+                partial(_columns_kernel, name, make, m, k, k_block, 1.0 - sparsity, is_exact, view),
             )
     trial = min(columns, TRIAL_PANELS * view.panel)
     layer = Layer(
-        f"product m{m} k{k} n{trial} {_bucket(sparsity)}",
-        columns, trial, Matrix(k, 1), Matrix(m, 1), sparsity,
+        f"product m{m} k{k} n{trial} s{bucket(sparsity)}",
+        columns, trial, partial(float_trial, trial, Matrix(k, 1), Matrix(m, 1), view),
+        f"{sparsity:.0%} zeros", gain_min,
     )  # fmt: skip
     least = SPARSITY_EXPECTED if columns >= FEW_COLUMNS else SPARSITY_EXPECTED_FEW
     return choose_product(layer, dense, tuple(sparse.values()), sparsity >= least, view)
@@ -69,6 +85,7 @@ def _columns_kernel(
     k: int,
     k_block: int,
     density: float,
+    is_exact: bool,
     view: View,
     columns: int,
     threads: int,
@@ -78,7 +95,7 @@ def _columns_kernel(
     blocks = choose_blocks(panels, -(-m // SPARSE_ROW_BLOCK), threads, tiles_min=1)
     packed = Const(
         (name, "sparse", row, k_block),
-        lambda: _core.pack_sparse(row, make(), 1, m, k, k_block),
+        lambda: _core.pack_sparse(row, make(), 1, m, k, k_block, is_exact),
     )
     head = (row, m, k, columns, k_block)
     why = f"{kernel}, {k} to {m} features"
@@ -89,9 +106,15 @@ def _columns_kernel(
 
 
 def choose_conv_product(
-    name: str, dense: Variant, weights: np.ndarray, shape: ConvShape, view: View
+    name: str,
+    dense: Variant,
+    weights: np.ndarray,
+    shape: ConvShape,
+    view: View,
+    *,
+    is_exact: bool = False,
 ) -> ProductKernel:
-    """A convolution; `weights` in ONNX order, `shape` as in conv.h."""
+    """A convolution; `weights` in ONNX order, `shape` as in conv.h; `is_exact` as above."""
     batch, channels, in_h, in_w, out_channels, out_h, out_w, kernel_h, kernel_w = shape[:9]
     taps, per_group = kernel_h * kernel_w, channels // shape[-1]
     sparsity = find_sparsity(weights)
@@ -102,13 +125,15 @@ def choose_conv_product(
             block = choose_k_block(per_group, 1 - sparsity, k_block_max // taps, taps, scale)
             sparse[block] = Variant(
                 f"sparse-c{block}",
-                partial(_conv_kernel, name, weights, shape, block, 1.0 - sparsity, view),
+                partial(_conv_kernel, name, weights, shape, block, 1.0 - sparsity, is_exact, view),
             )
     pixels = out_h * out_w
     trial = min(batch, max(1, TRIAL_PANELS * view.panel // pixels))
+    x = Matrix(channels, in_h * in_w)
     layer = Layer(
-        f"conv {'x'.join(map(str, shape[1:]))} n{trial} {_bucket(sparsity)}",
-        batch, trial, Matrix(channels, in_h * in_w), Matrix(out_channels, pixels), sparsity,
+        f"conv {'x'.join(map(str, shape[1:]))} n{trial} s{bucket(sparsity)}",
+        batch, trial, partial(float_trial, trial, x, Matrix(out_channels, pixels), view),
+        f"{sparsity:.0%} zeros",
     )  # fmt: skip
     is_expected = sparsity >= SPARSITY_EXPECTED
     return choose_product(layer, dense, tuple(sparse.values()), is_expected, view)
@@ -120,6 +145,7 @@ def _conv_kernel(
     shape: ConvShape,
     block_channels: int,
     density: float,
+    is_exact: bool,
     view: View,
     batch: int,
     threads: int,
@@ -134,7 +160,7 @@ def _conv_kernel(
         (name, "sparse_conv", row, block_channels),
         lambda: _core.pack_sparse(
             row, order_by_blocks(weights, block_channels), group, out_channels // group, depth,
-            block_channels * taps,
+            block_channels * taps, is_exact,
         ),
     )  # fmt: skip
     sized = (batch, *shape[1:])
@@ -164,8 +190,3 @@ def order_by_blocks(weights: np.ndarray, block_channels: int) -> np.ndarray:
         for first in range(0, channels, block_channels)
     ]
     return np.ascontiguousarray(np.concatenate(blocks, axis=1), dtype=np.float32)
-
-
-def _bucket(sparsity: float) -> str:
-    """Sparsity in steps of 2.5 %: layers within one step share a measurement."""
-    return f"s{round(sparsity * 40) / 40:.3f}"
