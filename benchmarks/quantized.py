@@ -52,15 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each engine and form")
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
-    rows = [
-        measure(name, int(batch), chosen)
-        for name in chosen.models
-        for batch in chosen.batches.split(",")
-    ]
+    rows: list[dict[str, Any]] = []
+    for name in chosen.models:
+        for batch in chosen.batches.split(","):
+            rows.append(measure(name, int(batch), chosen))
+            # After each row: a run of many minutes may be stopped.
+            document = {"threads": chosen.threads, "rows": rows}
+            chosen.results.write_text(json.dumps(document, indent=2) + "\n")
     print(make_table(rows))
-    chosen.results.write_text(
-        json.dumps({"threads": chosen.threads, "rows": rows}, indent=2) + "\n"
-    )
     return 0
 
 

@@ -57,7 +57,7 @@ def test_onnx_runtime_optimises_and_runs_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "kernels"),
     [
-        ("residual", {"qconv", "qmatmul_columns", "bytes_sum"}),
+        ("residual", {"qconv", "qmatmul_columns", "bytes_binary"}),
         ("branches", {"qconv", "qmatmul_columns"}),
         ("text", {"qmatmul_columns"}),
     ],
@@ -97,7 +97,7 @@ def test_zeros_of_weights_stay_zero(name: str) -> None:
 
 def test_the_report_names_kernels() -> None:
     kernels = {layer.op: layer.kernel for layer in quantized("residual").report.layers}
-    assert kernels == {"Conv": "qmatmul_columns", "Add": "bytes_sum", "Gemm": "qmatmul_columns"}
+    assert kernels == {"Conv": "qmatmul_columns", "Add": "bytes_binary", "Gemm": "qmatmul_columns"}
 
 
 def test_layers_in_float32_say_why() -> None:
