@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 import quantized_models
-from integer_form import SHIFT, to_integer_form
+from integer_form import to_integer_form
 
 CASES = {
     "image": (quantized_models.image_model, quantized_models.image_feeds, {"ConvInteger": 3}),
@@ -33,13 +33,13 @@ def test_same_answers_as_qdq(name: str) -> None:
     assert np.max(np.abs(answer - expected)) <= last_step(model)
 
 
-def test_weights_are_uint8_around_the_shift() -> None:
+def test_weights_are_uint8_around_128() -> None:
     made = to_integer_form(qdq("image"))
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
     products = [node for node in made.graph.node if node.op_type == "ConvInteger"]
     for node in products:
         assert arrays[node.input[1]].dtype == np.uint8
-        assert arrays[node.input[3]] == SHIFT
+        assert arrays[node.input[3]] == 128  # as SparseML writes them
 
 
 def test_float_products_stay() -> None:
