@@ -78,7 +78,7 @@ def documents() -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
     """BBC News in batches of tokens, in a seeded order, and the number of each one's topic."""
     files = sentences._documents()
     order = np.random.default_rng(0).permutation(len(files))[: TRAINED + TESTED]
-    topics = [re.search(r"data/(\w+)/", files[i])[1] for i in order]  # type: ignore[index]
+    topics = [re.search(r"data/(\w+)/", files[i])[1] for i in order]
     numbers = {topic: number for number, topic in enumerate(sorted(set(topics)))}
     batches = [tokens([files[i] for i in part]) for part in np.split(order, len(order) // ROWS)]
     return batches, np.array([numbers[topic] for topic in topics])

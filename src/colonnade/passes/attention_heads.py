@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -19,6 +20,15 @@ from colonnade.passes.trace_moves import (
     sample_coordinates,
     trace_back,
 )
+
+
+def scores_shape(graph: Graph, softmax: Node) -> tuple[int, ...] | None:
+    """[batch, heads, queries, keys] or without heads, of a softmax over keys; None for another one."""
+    shape = graph.shape(softmax.inputs[0])
+    if not is_static(shape) or len(shape) not in (3, 4) or 0 in shape:
+        return None
+    axis = cast(int, softmax.attrs.get("axis", -1 if softmax.version >= 13 else 1))
+    return shape if axis in (-1, len(shape) - 1) else None
 
 
 @dataclass(frozen=True)

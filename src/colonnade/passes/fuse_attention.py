@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from colonnade.passes.attention_heads import (
     moved_copy,
     sample_heads,
     scalar_factor,
+    scores_shape,
 )
 from colonnade.passes.trace_moves import trace_back
 
@@ -47,11 +47,8 @@ def fuse_attention(graph: Graph) -> Iterator[Patch]:
 
 
 def _fuse(graph: Graph, softmax: Node) -> Patch | None:
-    shape = graph.shape(softmax.inputs[0])
-    if not is_static(shape) or len(shape) not in (3, 4) or 0 in shape:
-        return None
-    axis = cast(int, softmax.attrs.get("axis", -1 if softmax.version >= 13 else 1))
-    if axis not in (-1, len(shape) - 1) or graph.dtype(softmax.inputs[0]) is not DType.FLOAT32:
+    shape = scores_shape(graph, softmax)
+    if shape is None or graph.dtype(softmax.inputs[0]) is not DType.FLOAT32:
         return None
     scores = _scores(graph, softmax.inputs[0], shape)
     weights, zero_nan_rows = after_softmax(graph, softmax.outputs[0])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from colonnade.passes.attention_heads import (
     moved_copy,
     sample_heads,
     scalar_factor,
+    scores_shape,
 )
 from colonnade.passes.quantization import (
     find_dequantized,
@@ -90,11 +90,8 @@ def fuse_quantized_attention(graph: Graph) -> Iterator[Patch]:
 
 
 def _fuse(graph: Graph, softmax: Node) -> Patch | None:
-    shape = graph.shape(softmax.inputs[0])
-    if not is_static(shape) or len(shape) not in (3, 4) or 0 in shape or shape[-1] > BYTE_DEPTH_MAX:
-        return None
-    axis = cast(int, softmax.attrs.get("axis", -1 if softmax.version >= 13 else 1))
-    if axis not in (-1, len(shape) - 1):
+    shape = scores_shape(graph, softmax)
+    if shape is None or shape[-1] > BYTE_DEPTH_MAX:
         return None
     weights = _weights(graph, softmax.outputs[0])
     scores = _scores(graph, softmax.inputs[0], shape) if weights is not None else None

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from colonnade.errors import ModelError
-from colonnade.ir import DType, Graph, Node, Patch, is_static
+from colonnade.ir import BYTE_DEPTH_MAX, DType, Graph, Node, Patch, is_static
 from colonnade.passes.construction import OPSET, Construction
 from colonnade.passes.quantization import (
     Weights,
@@ -30,8 +30,6 @@ from colonnade.passes.quantization import (
 from colonnade.passes.quantized_constants import EIGHT_BITS
 from colonnade.passes.split_recurrent import GATES, STATE, RecurrentSplit, usual_activation
 
-HIDDEN_MAX = 1 << 15
-"""Terms of a sum of uint8 x int8 that surely fit int32."""
 _NUM_INPUTS, _NUM_DYNAMIC_INPUTS = 8, 12
 _X, _W, _R, _B = range(4)
 
@@ -140,7 +138,7 @@ def _dequantized(graph: Graph, value: str) -> _Rows | None:
 def _layer(
     node: Node, source: Node, w: _Rows | None, r: _Rows | None, state: tuple[float, int] | None
 ) -> _Layer | None:
-    if w is None or r is None or 0 in w.array.shape or r.array.shape[2] > HIDDEN_MAX:
+    if w is None or r is None or 0 in w.array.shape or r.array.shape[2] > BYTE_DEPTH_MAX:
         return None
     weights, recurrent = w.weights(), r.weights()
     if recurrent.zero.any():

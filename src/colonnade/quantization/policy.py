@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from colonnade.ir import DType, Graph, Node
-from colonnade.passes.split_quantized_recurrent import HIDDEN_MAX
+from colonnade.ir import BYTE_DEPTH_MAX, DType, Graph, Node
 from colonnade.passes.split_recurrent import usual_activation
 
 Kind = Literal["product", "sum", "shared", "float32"]
@@ -83,8 +82,8 @@ def _recurrent(graph: Graph, node: Node) -> Weights | str:
     for value in node.inputs[1:3]:
         if reason := _array_reason(graph, node, value):
             return reason
-    if graph.constants[node.inputs[2]].shape[2] > HIDDEN_MAX:
-        return f"more than {HIDDEN_MAX} hidden units"
+    if graph.constants[node.inputs[2]].shape[2] > BYTE_DEPTH_MAX:
+        return f"more than {BYTE_DEPTH_MAX} hidden units"
     _, _, _, bias, _, state, *_ = (*node.inputs, *("",) * 3)
     if bias and bias not in graph.constants:
         return "its bias is not constant"

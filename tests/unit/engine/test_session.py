@@ -54,7 +54,7 @@ def _lstm(**attrs: object) -> onnx.ModelProto:
 
 
 def _compile(model: onnx.ModelProto, **options: object) -> colonnade.Engine:
-    return colonnade.compile(model, threads=2, tune="off", **options)  # type: ignore[arg-type]
+    return colonnade.compile(model, threads=2, tune="off", **options)
 
 
 def _inputs(count: int, batch: int = 2, steps: int = STEPS) -> list[np.ndarray]:

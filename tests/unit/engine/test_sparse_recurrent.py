@@ -55,7 +55,7 @@ def _loop(engine: colonnade.Engine) -> NodeRecord:
 
 
 def _compile(model: onnx.ModelProto, **options: object) -> colonnade.Engine:
-    return colonnade.compile(model, tune="off", fallback="forbid", **options)  # type: ignore[arg-type]
+    return colonnade.compile(model, tune="off", fallback="forbid", **options)
 
 
 @needs_vectors

@@ -138,7 +138,7 @@ def test_the_command_writes_an_lstm_that_both_engines_run(tmp_path: Path) -> Non
     onnx.save(single("LSTM"), tmp_path / "model.onnx")
     (tmp_path / "data").mkdir()
     for number, feeds in enumerate(samples()):
-        np.savez(tmp_path / "data" / f"{number}.npz", **feeds)  # type: ignore[arg-type]
+        np.savez(tmp_path / "data" / f"{number}.npz", **feeds)
     out = tmp_path / "out.onnx"
     data = str(tmp_path / "data")
     arguments = ["quantize", str(tmp_path / "model.onnx"), "--calibration", data, "-o", str(out)]
@@ -204,7 +204,7 @@ def test_x_has_the_calibrated_range() -> None:
             samples(),
             method=method,
             percentile=90,
-            threads=2,  # type: ignore[arg-type]
+            threads=2,
         )
         (border,) = [node for node in made.graph.nodes if node.op == "QuantizeLinear"]
         ranges[method] = 255 * float(made.graph.constants[border.inputs[1]])
