@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from google.protobuf.internal import api_implementation  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+from google.protobuf.internal import api_implementation
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import GraphProto, ModelProto
 
 from colonnade.errors import ModelError
