@@ -146,8 +146,8 @@ RowChoice choose_byte_row(const std::string& isa) {
           static_cast<int>(kernels::kByteTile)};
 }
 
-// (name, instruction set that it needs, columns of a panel), of all rows: tests run those that nobody
-// chooses, too.
+// (name, instruction set that it needs, columns of a panel), of all rows: tests run those that
+// nobody chooses, too.
 std::vector<std::tuple<std::string, std::string, int>> list_byte_rows() {
   std::vector<std::tuple<std::string, std::string, int>> rows;
   for (const kernels::ByteMatmulRow& row : kernels::byte_matmul_rows()) {

@@ -50,8 +50,8 @@ struct Product {
 std::string check_weights(const OperandInfo& w, const ByteMatmulRow& row, int64_t m,
                           int64_t groups) {
   if (!w.present() || w.data == nullptr) return "w is not a constant";
-  const char* damage = kernels::verify_byte_weights({w.data, static_cast<size_t>(w.bytes)}, m,
-                                                    groups, row.form);
+  const char* damage =
+      kernels::verify_byte_weights({w.data, static_cast<size_t>(w.bytes)}, m, groups, row.form);
   return damage == nullptr ? "" : damage;
 }
 

@@ -1,9 +1,8 @@
 // The source of x86_amx.cc on tiles in plain C++, so that tests on any machine run it.
-#include "simd/portable.h"
-
 #include "kernels/conv/blocks.h"
 #include "kernels/qmatmul/qmatmul.h"
 #include "kernels/qmatmul/tile_config.h"
+#include "simd/portable.h"
 
 namespace colonnade::amx_emulated {
 namespace {

@@ -58,8 +58,8 @@ std::vector<std::byte> pack_blocks(const std::vector<int8_t>& rows, int64_t m, i
       const int64_t begin = std::min(block * kByteBlockGroups, last);
       const int64_t four = (row / kByteBlockRows * depth_blocks + block) * kBlockFours +
                            row % kByteBlockRows * kByteBlockGroups + g - begin;
-      std::memcpy(packed.data() + four * kByteGroup,
-                  rows.data() + (row * groups + g) * kByteGroup, kByteGroup);
+      std::memcpy(packed.data() + four * kByteGroup, rows.data() + (row * groups + g) * kByteGroup,
+                  kByteGroup);
     }
   }
   return packed;
@@ -135,8 +135,8 @@ const char* verify_byte_weights(std::span<const std::byte> packed, int64_t m, in
                                 ByteWeightForm form) {
   const bool is_bounded = form == ByteWeightForm::bounded_fours;
   const auto tiles = static_cast<size_t>(byte_tiles(m));
-  const auto weights = static_cast<size_t>(
-      form == ByteWeightForm::blocks ? block_bytes(m, groups) : tile_bytes(m, groups));
+  const auto weights = static_cast<size_t>(form == ByteWeightForm::blocks ? block_bytes(m, groups)
+                                                                          : tile_bytes(m, groups));
   const size_t table = is_bounded ? (tiles + 1) * sizeof(int32_t) : 0;
   if (packed.size() < weights + table) return "w is too small";
   if (!is_bounded) return nullptr;

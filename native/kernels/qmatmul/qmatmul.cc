@@ -24,16 +24,16 @@ namespace {
 
 constexpr ByteMatmulRow kRows[] = {
 #define BYTE_MATMUL_ROW(name, space, isa, lanes, form, is_emulated) \
-  {#name,                                                      \
-   Isa::isa,                                                   \
-   lanes,                                                      \
-   ByteWeightForm::form,   \
-   is_emulated,                                               \
-   &space::name##_matmul,                                      \
-   &space::name##_conv,                                        \
-   &space::name##_depthwise,                                   \
-   &space::name##_sparse,                                      \
-   &space::name##_quantize,                                    \
+  {#name,                                                           \
+   Isa::isa,                                                        \
+   lanes,                                                           \
+   ByteWeightForm::form,                                            \
+   is_emulated,                                                     \
+   &space::name##_matmul,                                           \
+   &space::name##_conv,                                             \
+   &space::name##_depthwise,                                        \
+   &space::name##_sparse,                                           \
+   &space::name##_quantize,                                         \
    &space::name##_dequantize},
 #include "kernels/qmatmul/kernels.inc"
 #undef BYTE_MATMUL_ROW

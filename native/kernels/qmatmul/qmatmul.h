@@ -160,9 +160,9 @@ int64_t byte_depthwise_scratch_bytes(const ConvShape& shape, int64_t panel_lanes
 // `shape` null: a product.
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 
-// w: [m][k]. Packed: see ByteWeightForm; zeros where there is no weight. Behind bounded fours follow
-// [tiles + 1] int32, the first step of each tile's excess, and the steps. The last block along k
-// ends with the last byte group: what it shares with the block before is zero in it.
+// w: [m][k]. Packed: see ByteWeightForm; zeros where there is no weight. Behind bounded fours
+// follow [tiles + 1] int32, the first step of each tile's excess, and the steps. The last block
+// along k ends with the last byte group: what it shares with the block before is zero in it.
 std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k,
                                          ByteWeightForm form);
 // w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.

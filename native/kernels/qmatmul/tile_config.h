@@ -7,7 +7,8 @@
 //   zero<T>()                  TILEZERO
 //   load<T>(from, stride)      TILELOADD: rows of colsb bytes, `stride` bytes apart
 //   store<T>(to, stride)       TILESTORED
-//   dot<C, A, B>()             TDPBSUD: C[m][n] += A[m][k][i] * B[k][n][i], summed over k and i < 4,
+//   dot<C, A, B>()             TDPBSUD: C[m][n] += A[m][k][i] * B[k][n][i], summed over k and i <
+//   4,
 //                              int32 C, int8 A, uint8 B; sums wrap
 //
 // The emulation traps where the processor would raise an exception.
