@@ -14,6 +14,7 @@ from colonnade.cli.doctor import doctor
 from colonnade.cli.exits import EXIT_CODES_HELP
 from colonnade.cli.explain import explain
 from colonnade.cli.quantize import quantize_command
+from colonnade.cli.recipe import recipe_app
 from colonnade.cli.run import run
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ app.command("explain")(explain)
 app.command("compile")(compile_command)
 app.command("quantize")(quantize_command)
 app.command("doctor")(doctor)
+app.add_typer(recipe_app, name="recipe")
 
 
 def _print_version(value: bool) -> None:
