@@ -71,3 +71,8 @@ class CapabilityError(ColonnadeError, RuntimeError):
 
 class KnobError(ColonnadeError, ValueError):
     """An environment knob has a value that it does not take: change the environment."""
+
+
+class ExportError(ColonnadeError, RuntimeError):
+    """A trained model cannot be written as asked, or not so that its answers stay: nothing was
+    written."""

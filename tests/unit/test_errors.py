@@ -11,6 +11,7 @@ from colonnade import errors
 from colonnade.errors import (
     CapabilityError,
     ColonnadeError,
+    ExportError,
     InputError,
     KnobError,
     ModelError,
@@ -33,6 +34,7 @@ CLASSES = [value for value in vars(errors).values() if isinstance(value, type)]
         (PlanError("checksum"), "checksum [docs/errors.md#planerror]"),
         (CapabilityError("no AVX2"), "no AVX2 [docs/errors.md#capabilityerror]"),
         (KnobError("X='1'"), "X='1' [docs/errors.md#knoberror]"),
+        (ExportError("differs"), "differs [docs/errors.md#exporterror]"),
         (ModelError("empty"), "empty [docs/errors.md#modelerror]"),
     ],
 )
@@ -67,6 +69,7 @@ def test_model_error_says_where(error: ModelError, where: str) -> None:
         (RunError, RuntimeError),
         (OverloadedError, RuntimeError),
         (CapabilityError, RuntimeError),
+        (ExportError, RuntimeError),
     ],
 )
 def test_each_is_also_its_builtin(cls: type[ColonnadeError], builtin: type[Exception]) -> None:
