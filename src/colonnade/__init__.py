@@ -7,11 +7,13 @@ from colonnade.engine.runtime import Runtime
 from colonnade.engine.session import Session
 from colonnade.errors import (
     CapabilityError,
+    CheckpointError,
     ColonnadeError,
     InputError,
     ModelError,
     OverloadedError,
     PlanError,
+    RecipeError,
     RunError,
 )
 from colonnade.planner.explain import Explanation
@@ -22,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BenchmarkResult",
     "CapabilityError",
+    "CheckpointError",
     "ColonnadeError",
     "Engine",
     "Explanation",
@@ -29,6 +32,7 @@ __all__ = [
     "ModelError",
     "OverloadedError",
     "PlanError",
+    "RecipeError",
     "Quantized",
     "RunError",
     "Runtime",

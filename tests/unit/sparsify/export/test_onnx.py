@@ -52,12 +52,11 @@ IMAGE = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
 def two_of_four(weight: Tensor) -> Tensor:
-    """A mask, another one in each row."""
-    rows = weight.shape[0]
+    """A mask, another one in each row; of a convolution along its last axis, padded."""
     pairs = torch.tensor([[1.0, 0, 0, 1], [0, 1, 0, 1], [1, 1, 0, 0]])
-    return torch.stack(
-        [pairs[row % 3].repeat(weight[0].numel() // 4) for row in range(rows)]
-    ).reshape(weight.shape)
+    rows, columns = weight.shape[0], weight[0].numel()
+    mask = torch.stack([pairs[row % 3].repeat(-(-columns // 4))[:columns] for row in range(rows)])
+    return mask.reshape(weight.shape)
 
 
 def load(path: Path) -> onnx.ModelProto:
