@@ -14,6 +14,7 @@ from colonnade.errors import (
     PlanError,
     RunError,
 )
+from colonnade.pipeline.pipeline import Pipeline, pipeline
 from colonnade.planner.explain import Explanation
 from colonnade.quantization.quantize import Quantized, quantize
 
@@ -28,6 +29,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "OverloadedError",
+    "Pipeline",
     "PlanError",
     "Quantized",
     "RunError",
@@ -36,5 +38,6 @@ __all__ = [
     "TensorInfo",
     "compile",
     "load",
+    "pipeline",
     "quantize",
 ]
