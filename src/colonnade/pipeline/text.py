@@ -14,7 +14,8 @@ from colonnade.pipeline.stages import Batching, Row
 
 LENGTHS = (32, 128)
 LENGTH_MAX = 512
-"""Default buckets; the last one is the model's own limit, at most LENGTH_MAX."""
+"""Default buckets; the last one is what sentence_bert_config.json says, or LENGTH_MAX, but at most
+the model's own limit."""
 TEXT_CHARS_MAX = 1_000_000
 ENCODINGS_MAX = 1024
 """Windows of one text at most."""
@@ -134,7 +135,8 @@ def _lengths(model: Model, given: int | tuple[int, ...] | None) -> tuple[int, ..
         return (fixed,)
     limit = _limit(model)
     if given is None:
-        top = min(limit, LENGTH_MAX)
+        usual = model.settings("sentence_bert_config.json").get("max_seq_length")
+        top = min(limit, usual if isinstance(usual, int) else LENGTH_MAX)
         return (*(length for length in LENGTHS if length < top), top)
     lengths = tuple(sorted((given,) if isinstance(given, int) else given))
     if not lengths or lengths[0] < 2 or lengths[-1] > limit:
