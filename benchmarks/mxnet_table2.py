@@ -22,7 +22,6 @@ machine stay.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +37,7 @@ from colonnade.bench.machine import cpu_name
 from colonnade.bench.plot import Bar, plot_ratios
 from colonnade.passes.pipeline import PASSES
 from eight_bits import quantize
+from kept_rows import KeptRows, Row
 from models.published import NETWORKS
 
 HERE = Path(__file__).resolve().parent
@@ -52,41 +52,30 @@ NAIVE = {
 }
 PRECISIONS = ("float32", "int8")
 PEERS = ("naive", "onnxruntime")
+KEYS = ("model", "precision", "batch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything; 0 when all float32 answers agreed."""
     chosen = _parse(arguments)
     machine = {"cpu": cpu_name(), "isa": colonnade._core.best_isa(), "threads": chosen.threads}
-    rows = _earlier_rows(machine, chosen.results)
+    kept = KeptRows(chosen.results / "mxnet_table2.json", machine, KEYS)
     for name in chosen.models:
         for precision in chosen.precisions:
             for batch in chosen.batches:
-                row = _measure(name, precision, batch, chosen)
-                rows[name, precision, batch] = row
-                _write({"machine": machine, "rows": _in_order(rows)}, chosen)
-    print(make_table({"machine": machine, "rows": _in_order(rows)}))
-    return 0 if all(row["agrees"] for row in rows.values()) else 1
+                kept.keep(_measure(name, precision, batch, chosen))
+                _write(machine, _in_order(kept.rows), chosen)
+    print(make_table(machine, _in_order(kept.rows)))
+    return 0 if all(row["agrees"] for row in kept.rows) else 1
 
 
-Rows = dict[tuple[str, str, int], dict[str, Any]]
-
-
-def _earlier_rows(machine: Mapping[str, Any], results: Path) -> Rows:
-    path = results / "mxnet_table2.json"
-    document = json.loads(path.read_text()) if path.exists() else {}
-    if document.get("machine") != machine:
-        return {}
-    return {(row["model"], row["precision"], row["batch"]): row for row in document["rows"]}
-
-
-def _in_order(rows: Rows) -> list[dict[str, Any]]:
+def _in_order(rows: list[Row]) -> list[Row]:
     names = list(NETWORKS)
 
-    def place(key: tuple[str, str, int]) -> tuple[int, int, int]:
-        return names.index(key[0]), PRECISIONS.index(key[1]), key[2]
+    def place(row: Row) -> tuple[int, int, int]:
+        return names.index(row["model"]), PRECISIONS.index(row["precision"]), row["batch"]
 
-    return [rows[key] for key in sorted(rows, key=place)]
+    return sorted(rows, key=place)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -156,35 +145,32 @@ def _agree(found: Mapping[str, Measured]) -> bool:
     )
 
 
-def _write(document: dict[str, Any], chosen: argparse.Namespace) -> None:
-    """Figures, table, picture and page."""
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    (chosen.results / "mxnet_table2.json").write_text(json.dumps(document, indent=2) + "\n")
-    table = make_table(document)
+def _write(machine: Mapping[str, Any], rows: list[Row], chosen: argparse.Namespace) -> None:
+    """Table, picture and page."""
+    table = make_table(machine, rows)
     (chosen.results / "mxnet_table2.md").write_text(table)
     plot_ratios(
-        _bars(document["rows"]), chosen.docs / "img" / "mxnet_table2.png",
-        f"float32 and 8 bits, {document['machine']['threads']} threads", "each peer",
+        _bars(rows), chosen.docs / "img" / "mxnet_table2.png",
+        f"float32 and 8 bits, {machine['threads']} threads", "each peer",
     )  # fmt: skip
     (chosen.docs / "mxnet_tables.md").write_text(make_page(table))
 
 
-def make_table(document: Mapping[str, Any]) -> str:
+def make_table(machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
     """Medians and speed-ups in Markdown."""
-    machine = document["machine"]
     lines = [
         f"{machine['cpu']} ({machine['isa']}), {machine['threads']} threads: medians in ms, and "
         "how many times faster ours is.", "",
         "| network | | batch | ours | naive | ONNX Runtime | over naive | over ONNX Runtime |",
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]  # fmt: skip
-    for row in document["rows"]:
+    for row in rows:
         times = [_cell(row["median_ms"], key, 1) for key in ("colonnade", *PEERS)]
         gains = [_cell(row["speed_up"], key, 2) for key in PEERS]
         title = NETWORKS[row["model"]].summary
         cells = [title, row["precision"], str(row["batch"]), *times, *gains]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", *_means(document["rows"])]
+    lines += ["", *_means(rows)]
     return "\n".join(lines) + "\n"
 
 

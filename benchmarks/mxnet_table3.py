@@ -5,7 +5,7 @@ and torch on the same stack, the stack written step by step (benchmarks/unrolled
 in ONNX Runtime, and colonnade with 90% of W and R zero. All run in turns in one process, on the same
 inputs, with a pause before each turn so that none is disturbed by another one's waiting threads;
 answers are compared first. Figures are medians, and ratios of them. Writes mxnet_table3.json and .md,
-and with matplotlib .png. Without torch its column is left out.
+and with matplotlib .png; rows of earlier runs on the same machine stay. Without torch its column is left out.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import colonnade
 from colonnade.bench.agreement import Agreement, compare_outputs
+from colonnade.bench.machine import cpu_name
 from colonnade.bench.plot import Bar, plot_ratios
 from colonnade.errors import CapabilityError
+from kept_rows import KeptRows
 from unrolled import make_unrolled_model
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -36,6 +38,7 @@ STEPS = 50
 LAYERS = (8, 4)
 SHAPES = ((1, 512), (1, 1024), (32, 512), (32, 1024))
 """(batch, hidden)"""
+KEYS = ("layers", "batch", "hidden")
 OURS = "colonnade"
 ORT, TORCH = "onnxruntime", "torch"
 SPARSE, SPARSITY = "colonnade, 90% zeros", 0.9
@@ -61,22 +64,19 @@ class Weights:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything; 0 when all answers agreed."""
     chosen = _parse(arguments)
-    rows = []
+    kept = KeptRows(chosen.results / "mxnet_table3.json", _machine(chosen.threads), KEYS)
     for layers in chosen.layers:
         for batch, hidden in chosen.shapes:
-            rows.append(_measure(layers, batch, hidden, chosen))
-            print(json.dumps(rows[-1]), flush=True)
-    document = {"machine": _machine(chosen.threads), "rows": rows}
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    (chosen.results / "mxnet_table3.json").write_text(json.dumps(document, indent=2) + "\n")
+            kept.keep(_measure(layers, batch, hidden, chosen))
+            print(json.dumps(kept.rows[-1]), flush=True)
     try:
-        _plot(rows, chosen.threads, chosen.results / "mxnet_table3.png")
+        _plot(kept.rows, chosen.threads, chosen.results / "mxnet_table3.png")
     except CapabilityError as error:
         print(f"no picture: {error}")
-    page = _page(document)
+    page = _page(kept.document)
     (chosen.results / "mxnet_table3.md").write_text(page)
     print(page)
-    return 0 if all(row["agrees"] for row in rows) else 1
+    return 0 if all(row["agrees"] for row in kept.rows) else 1
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -254,6 +254,7 @@ def _time(
 
 def _machine(threads: int) -> dict[str, Any]:
     return {
+        "cpu": cpu_name(),
         "threads": threads,
         "cpus": os.cpu_count(),
         "isa": colonnade._core.best_isa(),

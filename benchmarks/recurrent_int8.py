@@ -25,7 +25,9 @@ from colonnade.ir.patch import apply_patches
 from colonnade.onnx.exporter import export_model
 from colonnade.onnx.importer import import_model
 from colonnade.passes.quantize_recurrent import ByteScale, quantize_recurrent
+from kept_rows import KeptRows
 from mxnet_table3 import (
+    KEYS,
     LAYERS,
     RESULTS,
     SHAPES,
@@ -34,6 +36,7 @@ from mxnet_table3 import (
     _load_onnxruntime,
     _load_ours,
     _machine,
+    _shape,
     _time,
     make_model,
     make_weights,
@@ -50,15 +53,12 @@ STATE = ByteScale(1 / 127, 128)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure everything."""
     chosen = _parse(arguments)
-    rows = []
+    kept = KeptRows(chosen.results / "recurrent_int8.json", _machine(chosen.threads), KEYS)
     for layers in chosen.layers:
-        for batch, hidden in SHAPES:
-            rows.append(_measure(layers, batch, hidden, chosen))
-            print(json.dumps(rows[-1]), flush=True)
-    document = {"machine": _machine(chosen.threads), "rows": rows}
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    (chosen.results / "recurrent_int8.json").write_text(json.dumps(document, indent=2) + "\n")
-    page = _page(rows)
+        for batch, hidden in chosen.shapes:
+            kept.keep(_measure(layers, batch, hidden, chosen))
+            print(json.dumps(kept.rows[-1]), flush=True)
+    page = _page(kept.rows)
     (chosen.results / "recurrent_int8.md").write_text(page)
     print(page)
     return 0
@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time LSTM stacks in 8 bits and in float32.")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--shapes", type=_shape, nargs="+", default=SHAPES, metavar="BATCHxHIDDEN")
     parser.add_argument("--layers", type=int, nargs="+", default=LAYERS)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--pause", type=float, default=0.02, help="seconds before each turn")

@@ -7,11 +7,13 @@ from colonnade.engine.runtime import Runtime
 from colonnade.engine.session import Session
 from colonnade.errors import (
     CapabilityError,
+    CheckpointError,
     ColonnadeError,
     InputError,
     ModelError,
     OverloadedError,
     PlanError,
+    RecipeError,
     RunError,
 )
 from colonnade.pipeline.pipeline import Pipeline, pipeline
@@ -23,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BenchmarkResult",
     "CapabilityError",
+    "CheckpointError",
     "ColonnadeError",
     "Engine",
     "Explanation",
@@ -31,6 +34,7 @@ __all__ = [
     "OverloadedError",
     "Pipeline",
     "PlanError",
+    "RecipeError",
     "Quantized",
     "RunError",
     "Runtime",

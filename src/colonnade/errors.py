@@ -71,3 +71,37 @@ class CapabilityError(ColonnadeError, RuntimeError):
 
 class KnobError(ColonnadeError, ValueError):
     """An environment knob has a value that it does not take: change the environment."""
+
+
+class RecipeError(ColonnadeError, ValueError):
+    """A sparsification recipe is wrong, or does not fit the model: change the recipe.
+
+    >>> print(RecipeError("expected a number, got 'a'", source="r.yaml", line=4, parameter="end"))
+    r.yaml:4: end: expected a number, got 'a' [docs/errors.md#recipeerror]
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        source: str | None = None,
+        line: int | None = None,
+        modifier: str | None = None,
+        parameter: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.source = source
+        self.line = line
+        self.modifier = modifier
+        self.parameter = parameter
+
+    def _where(self) -> str:
+        place = ":".join(str(part) for part in (self.source, self.line) if part is not None)
+        if self.source is None and self.line is not None:
+            place = f"line {self.line}"
+        what = ".".join(part for part in (self.modifier, self.parameter) if part is not None)
+        return "".join(f"{part}: " for part in (place, what) if part)
+
+
+class CheckpointError(ColonnadeError, RuntimeError):
+    """A checkpoint cannot be written or read; what was there before is still there."""

@@ -10,12 +10,14 @@ import pytest
 from colonnade import errors
 from colonnade.errors import (
     CapabilityError,
+    CheckpointError,
     ColonnadeError,
     InputError,
     KnobError,
     ModelError,
     OverloadedError,
     PlanError,
+    RecipeError,
     RunError,
 )
 
@@ -34,6 +36,8 @@ CLASSES = [value for value in vars(errors).values() if isinstance(value, type)]
         (CapabilityError("no AVX2"), "no AVX2 [docs/errors.md#capabilityerror]"),
         (KnobError("X='1'"), "X='1' [docs/errors.md#knoberror]"),
         (ModelError("empty"), "empty [docs/errors.md#modelerror]"),
+        (CheckpointError("full"), "full [docs/errors.md#checkpointerror]"),
+        (RecipeError("bad"), "bad [docs/errors.md#recipeerror]"),
     ],
 )
 def test_text(error: ColonnadeError, text: str) -> None:
@@ -58,6 +62,20 @@ def test_model_error_says_where(error: ModelError, where: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (RecipeError("bad", line=3), "line 3: bad"),
+        (RecipeError("bad", source="r.yaml"), "r.yaml: bad"),
+        (RecipeError("bad", source="r.yaml", line=3), "r.yaml:3: bad"),
+        (RecipeError("bad", modifier="m", parameter="p"), "m.p: bad"),
+        (RecipeError("bad", source="r", line=3, modifier="m"), "r:3: m: bad"),
+    ],
+)
+def test_recipe_error_says_where(error: RecipeError, where: str) -> None:
+    assert str(error).startswith(where + " [")
+
+
+@pytest.mark.parametrize(
     ("cls", "builtin"),
     [
         (ModelError, ValueError),
@@ -67,6 +85,8 @@ def test_model_error_says_where(error: ModelError, where: str) -> None:
         (RunError, RuntimeError),
         (OverloadedError, RuntimeError),
         (CapabilityError, RuntimeError),
+        (CheckpointError, RuntimeError),
+        (RecipeError, ValueError),
     ],
 )
 def test_each_is_also_its_builtin(cls: type[ColonnadeError], builtin: type[Exception]) -> None:

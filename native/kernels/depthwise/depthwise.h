@@ -6,8 +6,8 @@
 //
 // Columns and padding as in conv.h. w is ONNX order [channels * multiplier][kernel_h][kernel_w],
 // used as it is. For each channel the kernel copies what a range of panels needs into scratch,
-// where every tap is a plain load, then sums taps in row-major order: depthwise_impl.inc, and with
-// AVX-512 and "same" padding flat_plan.inc. It reads no input row that none of its windows covers:
+// where every tap is a plain load, then sums taps: depthwise_impl.inc, and with "same" padding on
+// AVX2 and AVX-512 flat_plan.inc. It reads no input row that none of its windows covers:
 // a window of panels (exec/stripe.h) may hold only those. Any split gives the same bits. Buffers as
 // in matmul.h; panels are aligned as floats are, and nothing outside of them is read.
 #pragma once

@@ -13,6 +13,7 @@ from colonnade.cli.compile import compile_command
 from colonnade.cli.doctor import doctor
 from colonnade.cli.exits import EXIT_CODES_HELP
 from colonnade.cli.explain import explain
+from colonnade.cli.load_test import load_test
 from colonnade.cli.quantize import quantize_command
 from colonnade.cli.run import run
 
@@ -30,6 +31,7 @@ app.command("benchmark")(benchmark)
 app.command("explain")(explain)
 app.command("compile")(compile_command)
 app.command("quantize")(quantize_command)
+app.command("load-test")(load_test)
 app.command("doctor")(doctor)
 
 

@@ -49,7 +49,7 @@ def kernels(path: Path) -> list[str]:
 
 def test_a_row_and_its_page(network: Path, tmp_path: Path) -> None:
     options = ["--models", "resnet18_v2", "--precisions", "float32", "--batches", "2"]
-    options += ["--threads", "1", "--seconds", "0", "--naive-runs", "1"]
+    options += ["--threads", "1", "--seconds", "0", "--naive-runs", "1", "--naive-batch-max", "2"]
     folders = ["--results", str(tmp_path / "results"), "--docs", str(tmp_path / "docs")]
     assert mxnet_table2.main([*options, *folders]) == 0
     [row] = json.loads((tmp_path / "results" / "mxnet_table2.json").read_text())["rows"]

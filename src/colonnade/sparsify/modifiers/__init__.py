@@ -1,0 +1,1 @@
+"""One file for each modifier; `colonnade.sparsify.registry` lists them."""

@@ -1,0 +1,313 @@
+"""One session: a recipe at work on a model, for a plain training loop and for trainers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from colonnade.errors import RecipeError, RunError
+from colonnade.sparsify.data import DataPosition
+from colonnade.sparsify.layers import unwrap
+from colonnade.sparsify.masks import Masks
+from colonnade.sparsify.modifier import Action, Modifier
+from colonnade.sparsify.recipe import Recipe, load_recipe
+from colonnade.sparsify.registry import modifier_name
+from colonnade.sparsify.run import Run
+from colonnade.sparsify.save import CheckpointOptions, Saver
+
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """How a batch becomes a step of the optimizer."""
+
+    accumulate: int = 1
+    """Batches whose gradients are averaged in one step."""
+    scaler: Any = None
+    """A torch.amp.GradScaler; the loss is then computed under autocast by the caller."""
+    clip_norm: float | None = None
+    """The largest norm of all gradients together."""
+
+
+PLAIN = StepOptions()
+
+
+def sparsify(
+    model: nn.Module,
+    optimizer: Optimizer,
+    recipe: Recipe | Path | str,
+    steps_per_epoch: int,
+    *,
+    options: StepOptions = PLAIN,
+    checkpoints: CheckpointOptions | None = None,
+    teacher: nn.Module | None = None,
+    sample_losses: Callable[[], Iterator[Tensor]] | None = None,
+) -> Session:
+    """A session in which `recipe` (an object, or the path of a file) is applied to `model`.
+
+    with sparsify(model, optimizer, "recipe.yaml", len(loader)) as s:
+        for epoch in s.epochs():
+            for batch, target in s.batches(loader):
+                s.step(loss_function(model(batch), target))
+
+    `steps_per_epoch` counts steps of the optimizer. `step` does the backward and the step. With
+    `checkpoints` an interrupted run goes on where it was, with the same bits; `batches` then knows
+    which ones are left.
+    """
+    if steps_per_epoch < 1:
+        raise RecipeError(
+            f"steps_per_epoch: expected 1 or more, got {steps_per_epoch}; is the data empty?"
+        )
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    inner = unwrap(model)
+    run = Run(
+        model=inner,
+        optimizer=optimizer,
+        steps_per_epoch=steps_per_epoch,
+        num_steps=recipe.num_steps(steps_per_epoch),
+        masks=Masks(inner),
+        teacher=teacher,
+        sample_losses=sample_losses,
+    )
+    modifiers = recipe.timeline(steps_per_epoch)
+    return Session(run, modifiers, options, checkpoints)
+
+
+class Session:
+    """Applies modifiers step by step; made by `sparsify`.
+
+    A plain loop calls `step`. A trainer that steps itself calls `begin_step` before the first
+    forward of a step, `modify_loss` for each batch, and `before_optimizer` and `after_optimizer`
+    around its step.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        modifiers: tuple[Modifier, ...],
+        options: StepOptions = PLAIN,
+        checkpoints: CheckpointOptions | None = None,
+    ) -> None:
+        self.run = run
+        self._options = options
+        self._data = DataPosition()
+        self._names = [modifier_name(modifier) for modifier in modifiers]
+        self._plan = [str(modifier) for modifier in modifiers]
+        self._has_begun = False
+        self._num_batches = 0
+        self._actions = [
+            _initialize(modifier, name, run)
+            for modifier, name in zip(modifiers, self._names, strict=True)
+        ]
+        # The step begins with the first forward in training mode: an evaluation between two steps
+        # sees the model as the last step left it.
+        self._handle = run.model.register_forward_pre_hook(torch.compiler.disable(self._on_forward))
+        self._saver: Saver | None = None
+        if checkpoints is not None:
+            self._saver = Saver(self, checkpoints)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.finalize()
+        finally:
+            self.close()
+
+    @property
+    def masks(self) -> Masks:
+        """Which weights are held at zero."""
+        return self.run.masks
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the recipe has run to its end."""
+        return self.run.step >= self.run.num_steps
+
+    def step(self, loss: Tensor, outputs: Any = None, batch: Any = None) -> None:
+        """Backward of one batch's loss and, when `accumulate` batches are in, the optimizer's step.
+
+        Modifiers that look at what the model returned (distillation) need `outputs` and `batch`.
+        Gradients are zeroed afterwards. A loss that is not finite stops the run before any weight
+        moves.
+        """
+        options, run = self._options, self.run
+        self.begin_step()
+        loss = self.modify_loss(loss, outputs, batch) / options.accumulate
+        self._check_finite(loss)
+        (loss if options.scaler is None else options.scaler.scale(loss)).backward()
+        self._num_batches += 1
+        if self._num_batches < options.accumulate:
+            return
+        if options.scaler is not None:
+            options.scaler.unscale_(run.optimizer)
+        self.before_optimizer()
+        if options.clip_norm is not None:
+            nn.utils.clip_grad_norm_(run.model.parameters(), options.clip_norm)
+        if options.scaler is None:
+            run.optimizer.step()
+        else:
+            options.scaler.step(run.optimizer)
+            options.scaler.update()
+        self.after_optimizer()
+        run.optimizer.zero_grad()
+        if self._saver is not None:
+            self._saver.after_step()
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left, by their number from 0; the first may have begun already."""
+        while not self.is_complete:
+            step = self.run.step
+            yield step // self.run.steps_per_epoch
+            if self.run.step == step:
+                raise RunError("an epoch went by without a step: is the data empty?")
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of `loader` that are left of this epoch.
+
+        An epoch is over after `steps_per_epoch` steps, whatever the length of the loader. A resumed
+        epoch starts after the batches that were taken, in the same order.
+        """
+        run = self.run
+        epoch = run.step // run.steps_per_epoch
+        end = min((epoch + 1) * run.steps_per_epoch, run.num_steps)
+        return self._data.passes(loader, lambda: run.step >= end, epoch)
+
+    def begin_step(self) -> None:
+        """Masks, rates and phases of the step; nothing if it has begun already."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        with torch.no_grad():
+            for action in self._actions:
+                action.before_step(self.run)
+
+    def modify_loss(self, loss: Tensor, outputs: Any = None, batch: Any = None) -> Tensor:
+        """The loss of a batch with what the modifiers add to it."""
+        for action in self._actions:
+            loss = action.loss(self.run, loss, outputs, batch)
+        return loss
+
+    def before_optimizer(self) -> None:
+        """All gradients of the step are there, and unscaled."""
+        self.begin_step()
+        with torch.no_grad():
+            for action in self._actions:
+                action.before_optimizer(self.run)
+        self.masks.mask_gradients()
+
+    def after_optimizer(self) -> None:
+        """The optimizer has moved the weights: the step is over."""
+        with torch.no_grad():
+            for action in self._actions:
+                action.after_optimizer(self.run)
+        self.masks.apply()
+        self.run.step += 1
+        self._num_batches = 0
+        self._has_begun = False
+
+    def finalize(self) -> None:
+        """Leave the model as the recipe wants it to be exported."""
+        if not self.is_complete:
+            self.run.note(
+                f"the recipe has {self.run.num_steps} steps, the run stopped after {self.run.step}"
+            )
+        else:
+            # What is due at the very end of the timeline, as the last pruning step.
+            self.begin_step()
+        with torch.no_grad():
+            for action in self._actions:
+                action.finalize(self.run)
+        self.masks.apply()
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._handle.remove()
+        self.masks.close()
+        if self._saver is not None:
+            self._saver.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks, position and the modifiers' states; taken between two steps."""
+        actions = zip(self._names, self._actions, strict=True)
+        return {
+            "step": self.run.step,
+            "masks": self.masks.state_dict(),
+            "actions": [[name, action.state_dict()] for name, action in actions],
+            "notes": list(self.run.notes),
+            "plan": list(self._plan),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`; load the model's own state afterwards."""
+        names = [name for name, _ in state["actions"]]
+        if names != self._names:
+            raise RecipeError(
+                f"the saved run has the modifiers {', '.join(names)}; this one has "
+                f"{', '.join(self._names)}: resume with the same recipe"
+            )
+        for before, now in zip(state["plan"], self._plan, strict=True):
+            if before != now:
+                raise RecipeError(
+                    f"the saved run has {before}, this one {now}; resume with the same"
+                )
+        self.run.step = state["step"]
+        self.run.notes = list(state["notes"])
+        for action, (_, saved) in zip(self._actions, state["actions"], strict=True):
+            action.load_state_dict(saved)
+        self.masks.load_state_dict(state["masks"])
+
+    @property
+    def data(self) -> DataPosition:
+        """Where in its data the run is."""
+        return self._data
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of mixed precision, if there is one."""
+        return self._options.scaler
+
+    def _on_forward(self, module: nn.Module, _: Any) -> None:
+        if module.training:
+            self.begin_step()
+
+    def _check_finite(self, loss: Tensor) -> None:
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return
+        where = f"step {self.run.step} (epoch {self.run.epoch:.3g})"
+        saved = "" if self._saver is None else self._saver.save_diverged()
+        self.run.note(f"{where}: the loss is {value}; the run was stopped")
+        raise RunError(
+            f"the loss is {value} in {where}; no weight was moved by it{saved}. Lower the learning "
+            "rate, or clip gradients"
+        )
+
+
+def _initialize(modifier: Modifier, name: str, run: Run) -> Action:
+    try:
+        return modifier.initialize(run)
+    except RecipeError as error:
+        raise RecipeError(
+            error.reason,
+            source=error.source,
+            line=error.line,
+            modifier=name,
+            parameter=error.parameter,
+        ) from None

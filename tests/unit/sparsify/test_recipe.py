@@ -1,0 +1,197 @@
+"""Recipes: what is read, and what is refused with a line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colonnade.errors import RecipeError
+from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
+from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
+from colonnade.sparsify.recipe import Recipe, Stage, load_recipe, read_recipe
+from colonnade.sparsify.registry import MODIFIERS, modifier_class, modifier_name
+
+STAGED = """\
+version: 1
+variables:
+  total: 10
+  prune: $(total * 0.6)
+  target: 0.9
+stages:
+  - name: prune
+    epochs: $(prune)
+    modifiers:
+      - gradual_magnitude:
+          targets: ["re:encoder.*", Conv2d]
+          final_sparsity: $(target)
+          end: $(prune - 1)
+          update_every: 0.5
+  - name: tune
+    epochs: $(total - prune)
+    modifiers:
+      - constant_pruning
+      - learning_rate: {init: 1e-3, schedule: cosine}
+"""
+
+
+def test_stages_and_variables() -> None:
+    recipe = read_recipe(STAGED)
+    first, second = recipe.stages
+    assert (first.name, first.epochs, second.epochs) == ("prune", 6.0, 4.0)
+    prune = first.modifiers[0]
+    assert isinstance(prune, GradualMagnitude)
+    assert (prune.targets, prune.final_sparsity, prune.end) == (("re:encoder.*", "Conv2d"), 0.9, 5)
+
+
+def test_given_variables_replace_those_of_the_recipe() -> None:
+    recipe = read_recipe(STAGED, {"total": 20})
+    assert [stage.epochs for stage in recipe.stages] == [12.0, 8.0]
+
+
+def test_timeline_places_stages_after_each_other() -> None:
+    prune, constant, rate = read_recipe(STAGED).timeline(steps_per_epoch=100)
+    assert (prune.start, prune.end) == (0, 5)
+    assert isinstance(prune, GradualMagnitude)
+    assert prune.update_every == 0.5
+    assert (constant.start, constant.end, rate.start) == (6, None, 6)
+
+
+def test_open_end_in_an_early_stage_is_the_end_of_the_stage() -> None:
+    early = Stage(modifiers=(ConstantPruning(),), epochs=2.0)
+    recipe = Recipe(stages=(early, Stage(modifiers=(ConstantPruning(),))))
+    assert [modifier.end for modifier in recipe.timeline(10)] == [2.0, None]
+
+
+def test_times_may_count_steps() -> None:
+    recipe = read_recipe(
+        "unit: steps\nmodifiers: [{gradual_magnitude: {final_sparsity: 0.5, start: 10, end: 30}}]"
+    )
+    (prune,) = recipe.timeline(steps_per_epoch=20)
+    assert (prune.start, prune.end) == (0.5, 1.5)
+    assert recipe.num_steps(20) == 30
+
+
+def test_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(STAGED)
+    assert load_recipe(path) == read_recipe(STAGED)
+    with pytest.raises(RecipeError, match=r"none\.yaml: cannot read it: No such file"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def gradual(parameters: str) -> str:
+    return f"modifiers:\n  - gradual_magnitude:\n      end: 4\n{parameters}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "recipe: the recipe is empty"),
+        ("modifiers: [", "not YAML"),
+        ("modifiers: []", "recipe:1: the recipe has no modifiers"),
+        ("modifers: []", "recipe:1: unknown key 'modifers'; did you mean modifiers?"),
+        ("version: 2\nmodifiers: []", "recipe:1: version: this colonnade reads version 1, got 2"),
+        ("modifiers:\n  - a\n  - b", "recipe:2: unknown modifier 'a'; known: acdc"),
+        (
+            "modifiers:\n- constant_pruning\n- gradual_magnitud: {}",
+            "recipe:3: unknown modifier 'gradual_magnitud'; did you mean gradual_magnitude?",
+        ),
+        (
+            gradual("      final_sparsty: 0.5"),
+            "recipe:4: gradual_magnitude.final_sparsty: unknown parameter; "
+            "did you mean final_sparsity?",
+        ),
+        (
+            gradual("      final_sparsity: high"),
+            "recipe:4: gradual_magnitude.final_sparsity: expected a number or a mapping or null, "
+            "got 'high'",
+        ),
+        (
+            gradual("      final_sparsity: 1.0"),
+            "recipe:4: gradual_magnitude.final_sparsity: expected a share from 0 up to but "
+            "without 1, got 1",
+        ),
+        (gradual("      final_sparsity: .nan"), "expected a number or a mapping"),
+        (gradual(""), "gradual_magnitude.final_sparsity: is needed"),
+        (
+            gradual("      final_sparsity: 0.5\n      schedule: cubik"),
+            "recipe:5: gradual_magnitude.schedule: expected one of linear, cubic",
+        ),
+        (
+            gradual("      pattern: 4:2"),
+            "recipe:4: gradual_magnitude.pattern: N:M needs 1 <= N < M, got 4:2",
+        ),
+        (
+            gradual("      pattern: 1:4\n      final_sparsity: 0.5"),
+            "recipe:5: gradual_magnitude.final_sparsity: 1:4 is a sparsity of 0.75, got 0.5",
+        ),
+        (gradual("      pattern: 1:4\n      scope: global"), "N:M fixes the sparsity"),
+        (gradual("      final_sparsity: 0.5\n      start: 5"), "end: expected 5 (start) or more"),
+        (gradual("      final_sparsity: 0.5\n      end: 5"), "recipe:5: 'end' comes twice"),
+        ("modifiers:\n- set_learning_rate: {}", "recipe:2: set_learning_rate.value: is needed"),
+        (
+            "modifiers:\n- set_learning_rate: {value: yes}",
+            "set_learning_rate.value: expected a number, got 'yes'",
+        ),
+        (
+            "modifiers:\n- !!python/object:os.system {}",
+            "recipe:2: a recipe makes no Python objects",
+        ),
+        ("modifiers:\n- !GMPruningModifier {}", "`colonnade recipe convert`"),
+        (
+            "stages:\n- modifiers: [constant_pruning]\n- modifiers: [constant_pruning]",
+            "only the last stage may do without its number of epochs",
+        ),
+        (
+            "stages:\n- {modifiers: [constant_pruning],\n   epochs: 0}",
+            "recipe:3: a stage of 0 epochs",
+        ),
+        ("variables: {a: $(b), b: $(a)}\nmodifiers: []", "recipe:1: 'a' needs itself"),
+        ("modifiers:\n- set_learning_rate: {value: $(lr)}", "recipe:2: unknown variable 'lr'"),
+        ("variables: {a: x}\nmodifiers: []", "variable 'a': expected a number"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\n" * 1, "unknown key 'a'"),
+    ],
+)
+def test_refused(text: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(text)
+    assert message in str(caught.value)
+
+
+def test_aliases_do_not_explode() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 20)]
+    with pytest.raises(RecipeError, match="too many or too deeply nested"):
+        read_recipe("\n".join(lines))
+
+
+def test_unknown_given_variable() -> None:
+    with pytest.raises(RecipeError, match="unknown variable 'x'; the recipe has: total"):
+        read_recipe(STAGED, {"x": 1})
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_registry_names_every_modifier(name: str) -> None:
+    cls = modifier_class(name)
+    assert cls.__doc__
+    assert MODIFIERS[name].endswith(f":{cls.__name__}")
+
+
+def test_modifier_name() -> None:
+    assert modifier_name(ConstantPruning()) == "constant_pruning"
+
+
+def test_recipes_need_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from colonnade.sparsify.registry import MODIFIERS, modifier_class\n"
+        "from colonnade.sparsify.recipe import read_recipe\n"
+        "[modifier_class(name) for name in MODIFIERS]\n"
+        "read_recipe('modifiers: [constant_pruning]')\n"
+        "print('torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
