@@ -72,7 +72,7 @@ def _data(polls: int) -> dict[str, Any]:
         "queue_count": answered, "pending": 9, "latency": latency,
         "batches": {"1": polls * 9, "2": polls * 14, "4": polls * 40, "8": polls * 22},
     }  # fmt: skip
-    idle = {**{name: 0 for name in busy}, "failures": {}, "batches": {}, "latency": [0] * 15}
+    idle = {**dict.fromkeys(busy, 0), "failures": {}, "batches": {}, "latency": [0] * 15}
     ids = {"name": "input_ids", "datatype": "INT64", "shape": [-1, 8]}
     return {
         "version": "0.1.0", "isa": "avx512", "threads": 8, "ready": False, "rss_bytes": 512 * 2**20,
@@ -99,7 +99,8 @@ def _layer(number: int) -> dict[str, Any]:
     zeros = {"sparsity": 0.9, "structure": "unstructured"} if is_product else None
     return {
         "name": f"/encoder/layer.{number // 3}/node_{number}",
-        "op": "MatMul" if is_product else "Add", "runtime": "native" if number != 4 else "onnxruntime",
+        "op": "MatMul" if is_product else "Add",
+        "runtime": "native" if number != 4 else "onnxruntime",
         "kernel": "sparse_matmul_f32_avx512" if is_product else "elementwise",
         "layout": "columns", "bytes": 131_072 * (1 + number % 4) if is_product else 0,
         "why": "90 % zeros, measured 3.1x dense" if is_product else "in the epilogue",
