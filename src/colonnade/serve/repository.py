@@ -67,6 +67,7 @@ class Repository:
         self._latest: dict[str, ServedModel] = {}
         self._draining: set[asyncio.Task[None]] = set()
         self.is_closing = False
+        self._is_open = False
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """The answer of a model; raises Refusal."""
@@ -79,8 +80,12 @@ class Repository:
     @property
     def is_ready(self) -> bool:
         """Whether every model that is wanted has a version that answers."""
-        return not self.is_closing and all(
-            name in self._latest for name, entry in self._entries.items() if entry.is_wanted
+        return (
+            self._is_open
+            and not self.is_closing
+            and all(
+                name in self._latest for name, entry in self._entries.items() if entry.is_wanted
+            )
         )
 
     def models(self) -> Mapping[str, Entry]:
@@ -106,7 +111,11 @@ class Repository:
 
     async def open(self, config: ServerConfig) -> None:
         """Load everything that the configuration names."""
-        for model in find_models(config):
+        models = find_models(config)
+        for model in models:  # all of them are waited for from the start
+            self._entries.setdefault(model.name, Entry(model))
+        self._is_open = True
+        for model in models:
             await self.add(model)
 
     async def load(self, name: str) -> None:

@@ -13,7 +13,7 @@ from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
 from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.connection import make_protocol
-from colonnade.serve.http.routes import infer, metrics, models
+from colonnade.serve.http.routes import infer, metrics, models, ui
 from colonnade.serve.repository import Repository
 
 RouteMaker = Callable[[Repository], list[Route]]
@@ -52,6 +52,7 @@ async def start_http_server(
 ) -> HttpServer:
     """Listen at the configured address; port 0 takes a free one."""
     routes = [route for make in ROUTES for route in make(repository)]
+    routes += ui.routes(repository, authorize)
     app = App(routes, config.limits, authorize)
     listening = _listen(config.host, config.port)
     settings = uvicorn.Config(
