@@ -17,6 +17,7 @@ MODIFIERS: Mapping[str, str] = MappingProxyType(
         "constant_pruning": "modifiers.constant_pruning:ConstantPruning",
         "gradual_magnitude": "modifiers.gradual_magnitude:GradualMagnitude",
         "learning_rate": "modifiers.learning_rate:LearningRate",
+        "nm_flow": "modifiers.nm_flow:NMFlow",
         "set_learning_rate": "modifiers.set_learning_rate:SetLearningRate",
         "set_weight_decay": "modifiers.set_weight_decay:SetWeightDecay",
         "trainable": "modifiers.trainable:Trainable",
