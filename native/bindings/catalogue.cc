@@ -146,6 +146,16 @@ RowChoice choose_byte_row(const std::string& isa) {
           static_cast<int>(kernels::kByteTile)};
 }
 
+// (name, instruction set that it needs, columns of a panel), of all rows: tests run those that
+// nobody chooses, too.
+std::vector<std::tuple<std::string, std::string, int>> list_byte_rows() {
+  std::vector<std::tuple<std::string, std::string, int>> rows;
+  for (const kernels::ByteMatmulRow& row : kernels::byte_matmul_rows()) {
+    rows.emplace_back(row.name, isa_name(row.isa), row.panel_lanes);
+  }
+  return rows;
+}
+
 NumpyBytes bytes_of(const std::vector<std::byte>& packed) {
   NumpyBytes bytes = make_bytes(static_cast<int64_t>(packed.size()));
   std::memcpy(bytes.data(), packed.data(), packed.size());
@@ -155,7 +165,7 @@ NumpyBytes bytes_of(const std::vector<std::byte>& packed) {
 NumpyBytes pack_bytes(int row, const Int8Array& w, int64_t m, int64_t k) {
   if (static_cast<int64_t>(w.size()) != m * k) throw nb::value_error("weights are not m x k");
   const auto& chosen = row_at(kernels::byte_matmul_rows(), row);
-  return bytes_of(kernels::pack_byte_weights(w.data(), m, k, chosen.bounds_pairs));
+  return bytes_of(kernels::pack_byte_weights(w.data(), m, k, chosen.form));
 }
 
 NumpyBytes pack_byte_conv(int row, const Int8Array& w, const std::vector<int64_t>& shape,
@@ -170,7 +180,7 @@ NumpyBytes pack_byte_conv(int row, const Int8Array& w, const std::vector<int64_t
     return packed;
   }
   const auto& chosen = row_at(kernels::byte_matmul_rows(), row);
-  return bytes_of(kernels::pack_byte_conv_weights(w.data(), s, chosen.bounds_pairs));
+  return bytes_of(kernels::pack_byte_conv_weights(w.data(), s, chosen.form));
 }
 
 // Four weights along k at a time, those that are all zero left out. `shape`: empty for a product,
@@ -185,9 +195,10 @@ NumpyBytes pack_byte_sparse(int row, const Int8Array& w, int64_t m, int64_t k,
   const int64_t groups = conv == nullptr ? 1 : s.group;
   const int64_t depth = static_cast<int64_t>(rows.size()) / m / kernels::kByteGroup;
   const auto& chosen = row_at(kernels::byte_matmul_rows(), row);
+  const bool is_bounded = chosen.form == kernels::ByteWeightForm::bounded_fours;
   const auto packed = kernels::pack_sparse_payloads(
       rows.data(),
-      chosen.bounds_pairs ? kernels::SparsePayload::bounded_bytes : kernels::SparsePayload::bytes,
+      is_bounded ? kernels::SparsePayload::bounded_bytes : kernels::SparsePayload::bytes,
       {groups, m / groups, depth, k_block}, static_cast<int32_t>(kernels::kByteTile),
       chosen.panel_lanes);
   if (packed.empty()) throw nb::value_error("the depth block does not fit the sparse format");
@@ -282,6 +293,7 @@ void bind_catalogue(nb::module_& m) {
   m.def("pack_rows", &pack_rows, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"),
         nb::arg("transposed"));
   m.def("choose_byte_matmul", &choose_byte_row, nb::arg("isa"));
+  m.def("byte_matmul_rows", &list_byte_rows);
   m.def("pack_byte_matmul", &pack_bytes, nb::arg("row"), nb::arg("w"), nb::arg("m"), nb::arg("k"));
   m.def("pack_byte_conv", &pack_byte_conv, nb::arg("row"), nb::arg("w"), nb::arg("shape"),
         nb::arg("is_depthwise"));

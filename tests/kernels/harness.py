@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from colonnade import _core
+from colonnade.knobs import ISAS
 from colonnade.planner.plan import (
     Buffer,
     Call,
@@ -21,8 +22,7 @@ from colonnade.planner.plan import (
     encode_plan,
 )
 
-ISAS = ("portable", "avx2", "avx512", "avx512_vnni")
-AVAILABLE = ISAS[: ISAS.index(_core.best_isa("avx512_vnni")) + 1]
+AVAILABLE = ISAS[: ISAS.index(_core.best_isa("amx")) + 1]
 each_isa = pytest.mark.parametrize("isa", AVAILABLE)
 
 NAN_FILL = np.float32(np.nan)

@@ -17,6 +17,7 @@ from colonnade.ir import Instruction, Program
 from colonnade.planner.lower.program import encode_program
 from kernels.conv_case import Case
 from kernels.harness import (
+    AVAILABLE,
     columns_of,
     each_isa,
     empty_panels,
@@ -111,17 +112,29 @@ def extreme(rng: np.random.Generator, shape: tuple[int, ...], dtype: type) -> np
     return np.where(rng.random(shape) < 0.3, ends, values).astype(dtype)
 
 
-def row_of(isa: str) -> int:
-    return int(_core.choose_byte_matmul(isa)[0])
+@dataclass(frozen=True)
+class Row:
+    """A row of native/kernels/qmatmul/kernels.inc."""
+
+    number: int
+    name: str
+    isa: str
+    lanes: int
 
 
-def pack(isa: str, w: np.ndarray) -> np.ndarray:
-    return _core.pack_byte_matmul(row_of(isa), w, *w.shape)
+ROWS = [Row(number, *row) for number, row in enumerate(_core.byte_matmul_rows())]
+each_row = pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.isa in AVAILABLE], ids=lambda row: str(row.name)
+)
+
+
+def pack(row: Row, w: np.ndarray) -> np.ndarray:
+    return _core.pack_byte_matmul(row.number, w, *w.shape)
 
 
 def run_product(
     kernel: str,
-    isa: str,
+    row: Row,
     x: np.ndarray,
     packed: np.ndarray,
     sums_of_w: np.ndarray,
@@ -135,7 +148,7 @@ def run_product(
 ) -> np.ndarray:
     """The output as a features x columns matrix."""
     m, columns = out
-    lanes = lanes_of(isa)
+    lanes = row.lanes
     if s.y_scale is None:
         y = empty_panels(m, columns, lanes)
     else:
@@ -145,13 +158,12 @@ def run_product(
         s.y_zero, *extras,
     ]  # fmt: skip
     order = (*range(9), len(inputs), *range(9, len(inputs)))
-    row = _core.choose_byte_matmul(isa)[0]
     status = run_call(
         kernel,
         inputs,
         [y],
-        (row, *head, *ends),
-        isa,
+        (row.number, *head, *ends),
+        row.isa,
         order=order,
         threads=threads,
         constants=(WEIGHTS,),
@@ -164,50 +176,51 @@ def run_product(
     return from_bytes(y, m, columns)
 
 
-@each_isa
+@each_row
 @pytest.mark.parametrize("is_bytes", [False, True])
 @pytest.mark.parametrize("zero", [0, 128, 255])
 @pytest.mark.parametrize(
-    ("m", "k"), [(1, 1), (3, 2), (4, 4), (5, 5), (18, 127), (33, 128), (8, 129)]
+    ("m", "k"),
+    [(1, 1), (3, 2), (4, 4), (5, 5), (18, 127), (33, 128), (8, 129), (16, 60), (49, 61), (70, 201)],
 )
-def test_products(isa: str, m: int, k: int, zero: int, is_bytes: bool) -> None:
+def test_products(row: Row, m: int, k: int, zero: int, is_bytes: bool) -> None:
     rng = np.random.default_rng(m * k + zero)
-    lanes = lanes_of(isa)
+    lanes = row.lanes
     w = extreme(rng, (m, k), np.int8)
     s = make_scales(rng, m, zero, bias=m % 2 == 1, to_bytes=is_bytes)
-    for columns in (1, lanes // 4 + 1, lanes - 1, lanes, 2 * lanes + 3):
+    for columns in (1, lanes // 4, lanes // 4 + 1, lanes // 2 + 1, lanes - 1, lanes, 2 * lanes + 3):
         x = extreme(rng, (k, columns), np.uint8)
         sums = w.astype(np.int64) @ (x.astype(np.int64) - zero)
         blocks = min(2, -(-m // 4))
         got = run_product(
-            "qmatmul_columns", isa, x, pack(isa, w),
+            "qmatmul_columns", row, x, pack(row, w),
             w.sum(axis=1, dtype=np.int32), s, (m, k, columns, blocks), (m, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(sums)
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 
-@each_isa
+@each_row
 @pytest.mark.parametrize("is_bytes", [False, True])
-def test_product_of_the_greatest_depth(isa: str, is_bytes: bool) -> None:
+def test_product_of_the_greatest_depth(row: Row, is_bytes: bool) -> None:
     k, m = 1 << 15, 2
     w = np.array([[-128], [127]], np.int8).repeat(k, axis=1)
     x = np.full((k, 3), 255, np.uint8)
     s = make_scales(np.random.default_rng(0), m, 0, bias=False, to_bytes=is_bytes)
     got = run_product(
-        "qmatmul_columns", isa, x, pack(isa, w), w.sum(axis=1, dtype=np.int32),
+        "qmatmul_columns", row, x, pack(row, w), w.sum(axis=1, dtype=np.int32),
         s, (m, k, 3, 1), (m, 3),
     )  # fmt: skip
     expected = s.finish(w.astype(np.int64) @ x.astype(np.int64))
     np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 
-@each_isa
+@each_row
 @pytest.mark.parametrize("is_bytes", [False, True])
 @pytest.mark.parametrize("m", [7, 70])
-def test_epilogues(isa: str, m: int, is_bytes: bool) -> None:
+def test_epilogues(row: Row, m: int, is_bytes: bool) -> None:
     rng = np.random.default_rng(m)
-    k, columns = 24, lanes_of(isa) + 5
+    k, columns = 24, row.lanes + 5
     w, x = extreme(rng, (m, k), np.int8), extreme(rng, (k, columns), np.uint8)
     s = make_scales(rng, m, 7, bias=True, to_bytes=is_bytes)
     residual = rng.uniform(-1, 1, (m, columns)).astype(F32)
@@ -215,10 +228,10 @@ def test_epilogues(isa: str, m: int, is_bytes: bool) -> None:
         2, (Instruction("add", (0, 1)), Instruction("mul", (2, 2)), Instruction("relu", (3,)))
     )
     got = run_product(
-        "qmatmul_columns", isa, x, pack(isa, w), w.sum(axis=1, dtype=np.int32),
+        "qmatmul_columns", row, x, pack(row, w), w.sum(axis=1, dtype=np.int32),
         s, (m, k, columns, 1), (m, columns),
         ends=(-1.5, 1.5, (0,), encode_program(program)),
-        extras=(to_panels(residual, lanes_of(isa)),),
+        extras=(to_panels(residual, row.lanes),),
     )  # fmt: skip
     values = s.finish(w.astype(np.int64) @ (x.astype(np.int64) - 7), -1.5, 1.5)
     total = values + residual
@@ -271,7 +284,7 @@ DEPTHWISE = [
 ]
 
 
-@each_isa
+@each_row
 @pytest.mark.parametrize("is_bytes", [False, True])
 @pytest.mark.parametrize(
     ("kernel", "number"),
@@ -280,18 +293,18 @@ DEPTHWISE = [
         *(("qdepthwise", number) for number in range(len(DEPTHWISE))),
     ],
 )
-def test_convolutions(isa: str, kernel: str, number: int, is_bytes: bool) -> None:
+def test_convolutions(row: Row, kernel: str, number: int, is_bytes: bool) -> None:
     case = (CONVS if kernel == "qconv" else DEPTHWISE)[number]
     rng = np.random.default_rng(number)
     w = extreme(rng, (case.outs, case.channels // case.group, *case.kernel), np.int8)
     x = extreme(rng, (case.batch, case.channels, *case.size), np.uint8)
     columns = case.batch * math.prod(case.out_size)
     shape = case.shape()
-    packed = _core.pack_byte_conv(row_of(isa), w, list(shape), kernel == "qdepthwise")
+    packed = _core.pack_byte_conv(row.number, w, list(shape), kernel == "qdepthwise")
     for zero, blocks in ((0, 1), (77, min(2, -(-case.outs // 4))), (255, 1)):
         s = make_scales(rng, case.outs, zero, bias=True, to_bytes=is_bytes)
         got = run_product(
-            kernel, isa, columns_of(x), packed,
+            kernel, row, columns_of(x), packed,
             w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, blocks),
             (case.outs, columns), threads=2,
         )  # fmt: skip
@@ -307,35 +320,34 @@ def pruned(rng: np.random.Generator, w: np.ndarray, density: float) -> np.ndarra
     return np.where(kept, w, np.int8(0))
 
 
-@each_isa
+@each_row
 @pytest.mark.parametrize("is_bytes", [False, True])
 @pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize(("m", "k", "k_block"), [(1, 1, 1), (66, 130, 16), (130, 700, 128)])
 def test_sparse_products(
-    isa: str, m: int, k: int, k_block: int, density: float, is_bytes: bool
+    row: Row, m: int, k: int, k_block: int, density: float, is_bytes: bool
 ) -> None:
     rng = np.random.default_rng(m + k)
-    lanes = lanes_of(isa)
+    lanes = row.lanes
     w = pruned(rng, extreme(rng, (m, k), np.int8), density)
     w[: m // 2] = w[:1]  # Equal columns.
     s = make_scales(rng, m, 77, bias=True, to_bytes=is_bytes)
-    row = _core.choose_byte_matmul(isa)[0]
-    packed = _core.pack_byte_sparse(row, w, m, k, [], k_block)
+    packed = _core.pack_byte_sparse(row.number, w, m, k, [], k_block)
     for columns in (1, lanes, 2 * lanes + 3):
         x = extreme(rng, (k, columns), np.uint8)
         sums = w.astype(np.int64) @ (x.astype(np.int64) - 77)
         got = run_product(
-            "qsparse_columns", isa, x, packed, w.sum(axis=1, dtype=np.int32), s,
+            "qsparse_columns", row, x, packed, w.sum(axis=1, dtype=np.int32), s,
             (m, k, columns, k_block, min(2, -(-m // 64))), (m, columns), threads=2,
         )  # fmt: skip
         expected = s.finish(sums)
         np.testing.assert_array_equal(got, s.quantize(expected) if is_bytes else expected)
 
 
-@each_isa
+@each_row
 @pytest.mark.parametrize("is_bytes", [False, True])
 @pytest.mark.parametrize("number", range(len(CONVS)))
-def test_sparse_convolutions(isa: str, number: int, is_bytes: bool) -> None:
+def test_sparse_convolutions(row: Row, number: int, is_bytes: bool) -> None:
     case = CONVS[number]
     rng = np.random.default_rng(number)
     w = extreme(rng, (case.outs, case.channels // case.group, *case.kernel), np.int8)
@@ -344,11 +356,10 @@ def test_sparse_convolutions(isa: str, number: int, is_bytes: bool) -> None:
     columns = case.batch * math.prod(case.out_size)
     shape, depth = case.shape(), w[0].size
     s = make_scales(rng, case.outs, 200, bias=False, to_bytes=is_bytes)
-    row = _core.choose_byte_matmul(isa)[0]
     for k_block in (2, 200):
-        packed = _core.pack_byte_sparse(row, w, case.outs, depth, list(shape), k_block)
+        packed = _core.pack_byte_sparse(row.number, w, case.outs, depth, list(shape), k_block)
         got = run_product(
-            "qsparse_conv", isa, columns_of(x), packed,
+            "qsparse_conv", row, columns_of(x), packed,
             w.reshape(case.outs, -1).sum(axis=1, dtype=np.int32), s, (*shape, k_block, 1),
             (case.outs, columns), threads=2,
         )  # fmt: skip

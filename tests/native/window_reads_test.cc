@@ -144,7 +144,7 @@ void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_
   const std::vector<int8_t> taps(static_cast<size_t>(kernels::packed_byte_depthwise_weights(s)), 3);
   const int64_t depth = s.channels / s.group * s.kernel_h * s.kernel_w;
   const std::vector<int8_t> w(m * static_cast<size_t>(depth), 101);
-  const auto packed = kernels::pack_byte_conv_weights(w.data(), s, row.bounds_pairs);
+  const auto packed = kernels::pack_byte_conv_weights(w.data(), s, row.form);
   const std::vector<float> w_scale(m, 0.5f);
   const std::vector<int32_t> w_sum(m, 11);
   const float x_scale = 0.25f;
@@ -160,7 +160,7 @@ void check_bytes(const kernels::ByteMatmulRow& row, const ConvShape& s, bool is_
                   p.w.tiles = taps.data();
                 } else {
                   p.w = kernels::view_byte_weights(packed.data(), s.out_channels,
-                                                   kernels::byte_conv_groups(s), row.bounds_pairs);
+                                                   kernels::byte_conv_groups(s), row.form);
                 }
                 p.x = reinterpret_cast<const uint8_t*>(x);
                 p.out.w_scale = w_scale.data();

@@ -50,8 +50,8 @@ struct Product {
 std::string check_weights(const OperandInfo& w, const ByteMatmulRow& row, int64_t m,
                           int64_t groups) {
   if (!w.present() || w.data == nullptr) return "w is not a constant";
-  const char* damage = kernels::verify_byte_weights({w.data, static_cast<size_t>(w.bytes)}, m,
-                                                    groups, row.bounds_pairs);
+  const char* damage =
+      kernels::verify_byte_weights({w.data, static_cast<size_t>(w.bytes)}, m, groups, row.form);
   return damage == nullptr ? "" : damage;
 }
 
@@ -203,14 +203,19 @@ ByteOutput bind_output(const Product& p, const RunContext& context, EpilogueRun&
 
 kernels::ByteWeights bind_weights(const Product& p, const RunContext& context) {
   return kernels::view_byte_weights(as<std::byte>(context, kW), p.matmul.out.m, p.groups,
-                                    p.row->bounds_pairs);
+                                    p.row->form);
 }
 
+// `together`: tiles that a part is a multiple of, but for the last.
 template <typename Params, typename Run>
-RunStatus run_bands(const Product& p, const RunContext& context, const Params& params, Run run) {
+RunStatus run_bands(const Product& p, const RunContext& context, const Params& params, Run run,
+                    int64_t together) {
+  const int64_t whole = ceil_div(p.tiles, together);
+  const auto begin_of = [&](int64_t block) {
+    return std::min(part_begin(whole, p.blocks, block) * together, p.tiles);
+  };
   for_each_band(context.begin, context.end, p.panels, [&](int64_t block, int64_t p0, int64_t p1) {
-    run(params, p0, p1, part_begin(p.tiles, p.blocks, block),
-        part_begin(p.tiles, p.blocks, block + 1), context.scratch);
+    run(params, p0, p1, begin_of(block), begin_of(block + 1), context.scratch);
   });
   return {};
 }
@@ -222,7 +227,7 @@ RunStatus run_matmul(const void* params, const RunContext& context) {
   mm.out = bind_output(p, context, epilogue);
   mm.x = as<uint8_t>(context, kX);
   mm.w = bind_weights(p, context);
-  return run_bands(p, context, mm, p.row->matmul);
+  return run_bands(p, context, mm, p.row->matmul, kernels::byte_tiles_together(p.row->form));
 }
 
 RunStatus run_any_conv(const void* params, const RunContext& context, bool is_depthwise) {
@@ -233,7 +238,8 @@ RunStatus run_any_conv(const void* params, const RunContext& context, bool is_de
   conv.x = as<uint8_t>(context, kX);
   conv.w = is_depthwise ? kernels::ByteWeights{as<int8_t>(context, kW), nullptr, nullptr}
                         : bind_weights(p, context);
-  return run_bands(p, context, conv, is_depthwise ? p.row->depthwise : p.row->conv);
+  if (is_depthwise) return run_bands(p, context, conv, p.row->depthwise, 1);
+  return run_bands(p, context, conv, p.row->conv, kernels::byte_tiles_together(p.row->form));
 }
 
 RunStatus run_conv(const void* params, const RunContext& context) {
@@ -346,7 +352,7 @@ RunStatus run_sparse(const void* params, const RunContext& context) {
   sparse.out = bind_output(p.product, context, epilogue);
   sparse.x = as<uint8_t>(context, kX);
   sparse.w = as<std::byte>(context, kW);
-  return run_bands(p.product, context, sparse, p.product.row->sparse);
+  return run_bands(p.product, context, sparse, p.product.row->sparse, 1);
 }
 
 // ---- quantize_columns, dequantize_columns. operands: source, scale, zero, destination.

@@ -37,6 +37,34 @@ std::vector<ByteExcessStep> hold_excess_apart(int8_t* tile, int64_t groups) {
   return steps;
 }
 
+int64_t blocks_of(int64_t count, int64_t block) { return (count + block - 1) / block; }
+
+constexpr int64_t kBlockFours = kByteBlockRows * kByteBlockGroups;
+
+int64_t block_bytes(int64_t m, int64_t groups) {
+  return blocks_of(m, kByteBlockRows) * blocks_of(groups, kByteBlockGroups) * kBlockFours *
+         kByteGroup;
+}
+
+// rows: [m][groups] fours.
+std::vector<std::byte> pack_blocks(const std::vector<int8_t>& rows, int64_t m, int64_t groups) {
+  const int64_t depth_blocks = blocks_of(groups, kByteBlockGroups);
+  // Where the last block along k begins.
+  const int64_t last = std::max(groups - kByteBlockGroups, int64_t{0});
+  std::vector<std::byte> packed(static_cast<size_t>(block_bytes(m, groups)), std::byte{0});
+  for (int64_t row = 0; row < m; ++row) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t block = g / kByteBlockGroups;
+      const int64_t begin = std::min(block * kByteBlockGroups, last);
+      const int64_t four = (row / kByteBlockRows * depth_blocks + block) * kBlockFours +
+                           row % kByteBlockRows * kByteBlockGroups + g - begin;
+      std::memcpy(packed.data() + four * kByteGroup, rows.data() + (row * groups + g) * kByteGroup,
+                  kByteGroup);
+    }
+  }
+  return packed;
+}
+
 // rows: [m][groups] fours.
 std::vector<std::byte> pack_fours(const std::vector<int8_t>& rows, int64_t m, int64_t groups,
                                   bool bounds_pairs) {
@@ -64,6 +92,12 @@ std::vector<std::byte> pack_fours(const std::vector<int8_t>& rows, int64_t m, in
   return packed;
 }
 
+std::vector<std::byte> pack_form(const std::vector<int8_t>& rows, int64_t m, int64_t groups,
+                                 ByteWeightForm form) {
+  if (form == ByteWeightForm::blocks) return pack_blocks(rows, m, groups);
+  return pack_fours(rows, m, groups, form == ByteWeightForm::bounded_fours);
+}
+
 }  // namespace
 
 std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const ConvShape* shape) {
@@ -81,15 +115,16 @@ std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const C
   return rows;
 }
 
-std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k, bool bounds_pairs) {
-  return pack_fours(pad_byte_rows(w, m, k, nullptr), m, byte_groups(k), bounds_pairs);
+std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k,
+                                         ByteWeightForm form) {
+  return pack_form(pad_byte_rows(w, m, k, nullptr), m, byte_groups(k), form);
 }
 
 std::vector<std::byte> pack_byte_conv_weights(const int8_t* w, const ConvShape& s,
-                                              bool bounds_pairs) {
+                                              ByteWeightForm form) {
   const int64_t k = s.channels / s.group * s.kernel_h * s.kernel_w;
-  return pack_fours(pad_byte_rows(w, s.out_channels, k, &s), s.out_channels, byte_conv_groups(s),
-                    bounds_pairs);
+  return pack_form(pad_byte_rows(w, s.out_channels, k, &s), s.out_channels, byte_conv_groups(s),
+                   form);
 }
 
 int64_t byte_conv_groups(const ConvShape& s) {
@@ -97,13 +132,15 @@ int64_t byte_conv_groups(const ConvShape& s) {
 }
 
 const char* verify_byte_weights(std::span<const std::byte> packed, int64_t m, int64_t groups,
-                                bool bounds_pairs) {
+                                ByteWeightForm form) {
+  const bool is_bounded = form == ByteWeightForm::bounded_fours;
   const auto tiles = static_cast<size_t>(byte_tiles(m));
-  const auto weights = static_cast<size_t>(tile_bytes(m, groups));
-  const size_t table = bounds_pairs ? (tiles + 1) * sizeof(int32_t) : 0;
+  const auto weights = static_cast<size_t>(form == ByteWeightForm::blocks ? block_bytes(m, groups)
+                                                                          : tile_bytes(m, groups));
+  const size_t table = is_bounded ? (tiles + 1) * sizeof(int32_t) : 0;
   if (packed.size() < weights + table) return "w is too small";
-  if (!bounds_pairs) return nullptr;
-  const ByteWeights w = view_byte_weights(packed.data(), m, groups, true);
+  if (!is_bounded) return nullptr;
+  const ByteWeights w = view_byte_weights(packed.data(), m, groups, form);
   const auto room =
       static_cast<int64_t>((packed.size() - weights - table) / sizeof(ByteExcessStep));
   if (w.first[0] != 0 || w.first[tiles] > room || !std::is_sorted(w.first, w.first + tiles + 1)) {
@@ -118,9 +155,9 @@ const char* verify_byte_weights(std::span<const std::byte> packed, int64_t m, in
 }
 
 ByteWeights view_byte_weights(const std::byte* packed, int64_t m, int64_t groups,
-                              bool bounds_pairs) {
+                              ByteWeightForm form) {
   const auto* tiles = reinterpret_cast<const int8_t*>(packed);
-  if (!bounds_pairs) return {tiles, nullptr, nullptr};
+  if (form != ByteWeightForm::bounded_fours) return {tiles, nullptr, nullptr};
   const auto* first = reinterpret_cast<const int32_t*>(tiles + tile_bytes(m, groups));
   return {tiles, first, reinterpret_cast<const ByteExcessStep*>(first + byte_tiles(m) + 1)};
 }

@@ -6,7 +6,7 @@
 
 namespace colonnade {
 
-#define BYTE_MATMUL_ROW(name, space, isa, lanes, bounds_pairs)                                     \
+#define BYTE_MATMUL_ROW(name, space, isa, lanes, form, is_emulated)                                \
   namespace space {                                                                                \
   void name##_matmul(const kernels::ByteMatmulParams&, int64_t, int64_t, int64_t, int64_t, void*); \
   void name##_conv(const kernels::ByteConvParams&, int64_t, int64_t, int64_t, int64_t, void*);     \
@@ -23,16 +23,17 @@ namespace kernels {
 namespace {
 
 constexpr ByteMatmulRow kRows[] = {
-#define BYTE_MATMUL_ROW(name, space, isa, lanes, bounds_pairs) \
-  {#name,                                                      \
-   Isa::isa,                                                   \
-   lanes,                                                      \
-   bounds_pairs,                                               \
-   &space::name##_matmul,                                      \
-   &space::name##_conv,                                        \
-   &space::name##_depthwise,                                   \
-   &space::name##_sparse,                                      \
-   &space::name##_quantize,                                    \
+#define BYTE_MATMUL_ROW(name, space, isa, lanes, form, is_emulated) \
+  {#name,                                                           \
+   Isa::isa,                                                        \
+   lanes,                                                           \
+   ByteWeightForm::form,                                            \
+   is_emulated,                                                     \
+   &space::name##_matmul,                                           \
+   &space::name##_conv,                                             \
+   &space::name##_depthwise,                                        \
+   &space::name##_sparse,                                           \
+   &space::name##_quantize,                                         \
    &space::name##_dequantize},
 #include "kernels/qmatmul/kernels.inc"
 #undef BYTE_MATMUL_ROW
@@ -48,7 +49,7 @@ std::span<const ByteMatmulRow> byte_matmul_rows() { return kRows; }
 const ByteMatmulRow& choose_byte_matmul(Isa isa) {
   const ByteMatmulRow* best = &kRows[0];
   for (const ByteMatmulRow& row : kRows) {
-    if (row.isa <= isa) best = &row;
+    if (row.isa <= isa && !row.is_emulated) best = &row;
   }
   return *best;
 }

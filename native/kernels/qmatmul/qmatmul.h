@@ -26,6 +26,8 @@ namespace colonnade::kernels {
 
 // Rows of W in a tile: they make one group of output bytes.
 inline constexpr int64_t kByteTile = 4;
+// Rows of W, and byte groups along k, of a block of weights (ByteWeightForm::blocks).
+inline constexpr int64_t kByteBlockRows = 16, kByteBlockGroups = 16;
 // Terms that surely fit int32: 2^15 * 255 * 128 < 2^31.
 inline constexpr int64_t kByteDepthMax = int64_t{1} << 15;
 
@@ -47,6 +49,13 @@ struct ByteOutput {
   void* epilogue_context;
 };
 
+// How a kernel wants the weights of products and convolutions; depthwise ones are alike for all.
+enum class ByteWeightForm : uint8_t {
+  fours,          // [tile][byte group][row of the tile][byte]
+  bounded_fours,  // Pairs bounded (bounded_pairs.h), of sparse layers too; what exceeds is apart.
+  blocks,         // [kByteBlockRows rows][kByteBlockGroups byte groups][row][byte group][byte]
+};
+
 // What a tile's weights exceed the bound of pairs by (bounded_pairs.h): four rows in a step, each
 // with a byte group of its own.
 struct ByteExcessStep {
@@ -57,7 +66,7 @@ struct ByteExcessStep {
 // Packed weights; of a depthwise convolution `tiles` alone.
 struct ByteWeights {
   const int8_t* tiles;
-  const int32_t* first;  // [tiles + 1] into `excess`; null where the kernel does not bound pairs.
+  const int32_t* first;  // [tiles + 1] into `excess`; null unless bounded_fours.
   const ByteExcessStep* excess;
 };
 
@@ -91,7 +100,8 @@ struct ByteMatmulRow {
   const char* name;
   Isa isa;
   int32_t panel_lanes;
-  bool bounds_pairs;  // Takes weights whose pairs are bounded, of sparse layers too.
+  ByteWeightForm form;
+  bool is_emulated;  // For tests: the instructions of another ISA in plain C++. Never chosen.
   // Tiles [tile_begin, tile_end) of kByteTile rows of panels [panel_begin, panel_end). `scratch`:
   // byte_*_scratch_bytes, 64-byte aligned, private to the thread.
   void (*matmul)(const ByteMatmulParams&, int64_t panel_begin, int64_t panel_end,
@@ -121,6 +131,10 @@ std::span<const ByteMatmulRow> byte_matmul_rows();
 const ByteMatmulRow& choose_byte_matmul(Isa isa);
 
 constexpr int64_t byte_tiles(int64_t m) { return (m + kByteTile - 1) / kByteTile; }
+// Tiles that a kernel makes at once: work is best cut at multiples of them.
+constexpr int64_t byte_tiles_together(ByteWeightForm form) {
+  return form == ByteWeightForm::blocks ? kByteBlockRows / kByteTile : 1;
+}
 // Groups of out_channels must be whole tiles, and groups of channels whole byte groups, or one.
 bool has_byte_conv(const ConvShape& shape);
 // Kernels of at most kByteSpanRows x kByteSpanColumns, dilated, and strides of kByteStrideMax.
@@ -146,20 +160,21 @@ int64_t byte_depthwise_scratch_bytes(const ConvShape& shape, int64_t panel_lanes
 // `shape` null: a product.
 int64_t byte_sparse_scratch_bytes(const ConvShape* shape, int64_t panel_lanes);
 
-// w: [m][k]. Packed: [tile][byte group][row of the tile][byte], zeros where there is no weight;
-// where pairs are bounded, then [tiles + 1] int32, the first step of each tile's excess, and the
-// steps.
-std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k, bool bounds_pairs);
+// w: [m][k]. Packed: see ByteWeightForm; zeros where there is no weight. Behind bounded fours
+// follow [tiles + 1] int32, the first step of each tile's excess, and the steps. The last block
+// along k ends with the last byte group: what it shares with the block before is zero in it.
+std::vector<std::byte> pack_byte_weights(const int8_t* w, int64_t m, int64_t k,
+                                         ByteWeightForm form);
 // w: ONNX order. Packed as above, byte groups of a group's channels in the order tap, channel.
 std::vector<std::byte> pack_byte_conv_weights(const int8_t* w, const ConvShape& shape,
-                                              bool bounds_pairs);
+                                              ByteWeightForm form);
 // Byte groups along k of one output.
 int64_t byte_conv_groups(const ConvShape& shape);
 // Null when `packed` holds m rows of `groups` byte groups; else what is wrong with it.
 const char* verify_byte_weights(std::span<const std::byte> packed, int64_t m, int64_t groups,
-                                bool bounds_pairs);
+                                ByteWeightForm form);
 ByteWeights view_byte_weights(const std::byte* packed, int64_t m, int64_t groups,
-                              bool bounds_pairs);
+                              ByteWeightForm form);
 // [rows][byte group][byte], zeros behind the last: what pack_sparse_payloads takes. w as for the
 // functions above; `shape` null: [m][k].
 std::vector<int8_t> pad_byte_rows(const int8_t* w, int64_t m, int64_t k, const ConvShape* shape);

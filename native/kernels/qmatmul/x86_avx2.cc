@@ -21,6 +21,8 @@ inline IntVec load_four_lanes(const int8_t* p) {
 #include "kernels/qmatmul/depthwise_pairs.inc"
 #include "kernels/qmatmul/depthwise_x86.inc"
 #include "kernels/qmatmul/dot_pairs.inc"
+// After the dot products.
+#include "kernels/qmatmul/band_vectors.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

@@ -17,6 +17,8 @@ using namespace avx512;
 // Extend it.
 #include "kernels/conv/pack_lines_avx512.inc"
 #include "kernels/conv/plan_shift.inc"
+// After the dot products.
+#include "kernels/qmatmul/band_vectors.inc"
 // Uses all of them.
 #include "kernels/qmatmul/products.inc"
 

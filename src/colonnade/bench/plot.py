@@ -22,6 +22,11 @@ COLOURS = {
     "onnxruntime, step by step": "#c9c9c9",
 }
 OTHER_COLOUR = "#555555"
+LATENCY_CURVES = (
+    ("p50_ms", "p50", "#5fb3e6"),
+    ("p99_ms", "p99", "#1b6ca8"),
+    ("p999_ms", "p99.9", "#b5442c"),
+)
 DOTS_PER_INCH = 150
 
 
@@ -103,6 +108,42 @@ def plot_sweep(document: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel("zeros in the weights, %")
     axes.set_ylabel(f"speed, {first['engine']} without zeros = 1")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4, frameon=False)
+    _save(figure, path)
+
+
+def plot_load(document: Mapping[str, Any], path: Path) -> None:
+    """Latency of accepted requests against offered load, and below it what was answered."""
+    steps = document["open"]
+    offered = [step["offered_per_s"] for step in steps]
+    figure, (above, below) = _pyplot().subplots(
+        2, 1, figsize=(8.0, 6.5), sharex=True, height_ratios=(2, 1), layout="constrained"
+    )
+    for key, name, colour in LATENCY_CURVES:
+        points = [(x, s[key]) for x, s in zip(offered, steps, strict=True) if s[key] is not None]
+        if points:
+            above.plot(
+                *zip(*points, strict=True), marker="o", markersize=4, color=colour, label=name
+            )
+    above.set_yscale("log")
+    above.set_ylabel("ms from the intended time of sending")
+    above.set_title(f"{document['target']}: latency of accepted requests", loc="left")
+    goodput = [step["goodput_per_s"] for step in steps]
+    below.plot(offered, goodput, marker="o", markersize=4, color=COLOURS["colonnade"])
+    below.plot(
+        offered, offered, color="#8c8c8c", linewidth=0.8, linestyle=":", label="all answered"
+    )
+    below.set_ylabel("answers per second")
+    below.set_xlabel("offered requests per second (Poisson arrivals)")
+    below.set_ylim(0.0, 1.15 * max([*goodput, 1e-9]))
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        if document["saturation_per_s"] is not None:
+            saturation = document["saturation_per_s"]
+            axes.axvline(
+                saturation, color="black", linewidth=0.9, linestyle="--", label="saturation"
+            )
+        axes.legend(frameon=False)
     _save(figure, path)
 
 

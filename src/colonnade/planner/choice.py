@@ -230,7 +230,7 @@ class View(Protocol):
 
     @property
     def isa(self) -> str:
-        """portable, avx2, avx512 or avx512_vnni."""
+        """portable, avx2, avx512, avx512_vnni or amx."""
 
     @property
     def threads(self) -> int:

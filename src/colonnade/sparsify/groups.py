@@ -6,13 +6,18 @@ A weight is seen as a matrix: a row for each output, a column for each input. A 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.pattern import NM, Block, Pattern, Vector
+
+if TYPE_CHECKING:
+    from colonnade.sparsify.layers import Layer
 
 
 def to_matrix(weight: Tensor, rows_axis: int = 0) -> Tensor:
@@ -158,3 +163,13 @@ def _keep_by_size(scores: Tensor, sizes: Tensor, sparsity: float) -> Tensor:
     keep = torch.zeros_like(scores, dtype=torch.bool)
     keep[best_first[weights_before < wanted - 0.5]] = True
     return keep
+
+
+def magnitude_masks(
+    layers: Sequence[Layer], sparsity: float, pattern: Pattern, scope: Literal["layer", "global"]
+) -> list[Tensor]:
+    """Masks of the layers' matrices by magnitude; with "global" they compete."""
+    if scope == "global":
+        groups = [make_groups(layer.matrix().abs(), pattern, layer.taps) for layer in layers]
+        return make_global_masks(groups, sparsity)
+    return [make_mask(layer.matrix().abs(), sparsity, pattern, layer.taps) for layer in layers]

@@ -14,12 +14,20 @@ _PACKAGE = "colonnade.sparsify"
 
 MODIFIERS: Mapping[str, str] = MappingProxyType(
     {
+        "acdc": "modifiers.acdc:ACDC",
+        "channel_pruning": "modifiers.channel_pruning:ChannelPruning",
         "constant_pruning": "modifiers.constant_pruning:ConstantPruning",
         "gradual_magnitude": "modifiers.gradual_magnitude:GradualMagnitude",
         "learning_rate": "modifiers.learning_rate:LearningRate",
+        "mfac": "modifiers.mfac:MFACPruning",
+        "movement": "modifiers.movement:MovementPruning",
         "nm_flow": "modifiers.nm_flow:NMFlow",
+        "obs": "modifiers.obs:OBSPruning",
+        "powerpropagation": "modifiers.powerpropagation:Powerpropagation",
+        "rigl": "modifiers.rigl:RigL",
         "set_learning_rate": "modifiers.set_learning_rate:SetLearningRate",
         "set_weight_decay": "modifiers.set_weight_decay:SetWeightDecay",
+        "top_kast": "modifiers.top_kast:TopKAST",
         "trainable": "modifiers.trainable:Trainable",
     }
 )

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from colonnade.errors import RecipeError, RunError
+from colonnade.sparsify.data import DataPosition
 from colonnade.sparsify.layers import unwrap
 from colonnade.sparsify.masks import Masks
 from colonnade.sparsify.modifier import Action, Modifier
 from colonnade.sparsify.recipe import Recipe, load_recipe
 from colonnade.sparsify.registry import modifier_name
 from colonnade.sparsify.run import Run
+from colonnade.sparsify.save import CheckpointOptions, Saver
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +48,20 @@ def sparsify(
     steps_per_epoch: int,
     *,
     options: StepOptions = PLAIN,
+    checkpoints: CheckpointOptions | None = None,
     teacher: nn.Module | None = None,
     sample_losses: Callable[[], Iterator[Tensor]] | None = None,
 ) -> Session:
     """A session in which `recipe` (an object, or the path of a file) is applied to `model`.
 
     with sparsify(model, optimizer, "recipe.yaml", len(loader)) as s:
-        for batch, target in loader:
-            s.step(loss_function(model(batch), target))
+        for epoch in s.epochs():
+            for batch, target in s.batches(loader):
+                s.step(loss_function(model(batch), target))
 
-    `steps_per_epoch` counts steps of the optimizer. `step` does the backward and the step.
+    `steps_per_epoch` counts steps of the optimizer. `step` does the backward and the step. With
+    `checkpoints` an interrupted run goes on where it was, with the same bits; `batches` then knows
+    which ones are left.
     """
     if steps_per_epoch < 1:
         raise RecipeError(
@@ -70,7 +78,8 @@ def sparsify(
         teacher=teacher,
         sample_losses=sample_losses,
     )
-    return Session(run, recipe.timeline(steps_per_epoch), options)
+    modifiers = recipe.timeline(steps_per_epoch)
+    return Session(run, modifiers, options, checkpoints)
 
 
 class Session:
@@ -81,10 +90,18 @@ class Session:
     around its step.
     """
 
-    def __init__(self, run: Run, modifiers: tuple[Modifier, ...], options: StepOptions) -> None:
+    def __init__(
+        self,
+        run: Run,
+        modifiers: tuple[Modifier, ...],
+        options: StepOptions = PLAIN,
+        checkpoints: CheckpointOptions | None = None,
+    ) -> None:
         self.run = run
         self._options = options
+        self._data = DataPosition()
         self._names = [modifier_name(modifier) for modifier in modifiers]
+        self._plan = [str(modifier) for modifier in modifiers]
         self._has_begun = False
         self._num_batches = 0
         self._actions = [
@@ -94,6 +111,9 @@ class Session:
         # The step begins with the first forward in training mode: an evaluation between two steps
         # sees the model as the last step left it.
         self._handle = run.model.register_forward_pre_hook(torch.compiler.disable(self._on_forward))
+        self._saver: Saver | None = None
+        if checkpoints is not None:
+            self._saver = Saver(self, checkpoints)
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +167,27 @@ class Session:
             options.scaler.update()
         self.after_optimizer()
         run.optimizer.zero_grad()
+        if self._saver is not None:
+            self._saver.after_step()
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left, by their number from 0; the first may have begun already."""
+        while not self.is_complete:
+            step = self.run.step
+            yield step // self.run.steps_per_epoch
+            if self.run.step == step:
+                raise RunError("an epoch went by without a step: is the data empty?")
+
+    def batches(self, loader: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches of `loader` that are left of this epoch.
+
+        An epoch is over after `steps_per_epoch` steps, whatever the length of the loader. A resumed
+        epoch starts after the batches that were taken, in the same order.
+        """
+        run = self.run
+        epoch = run.step // run.steps_per_epoch
+        end = min((epoch + 1) * run.steps_per_epoch, run.num_steps)
+        return self._data.passes(loader, lambda: run.step >= end, epoch)
 
     def begin_step(self) -> None:
         """Masks, rates and phases of the step; nothing if it has begun already."""
@@ -199,6 +240,8 @@ class Session:
         """Let go of the model."""
         self._handle.remove()
         self.masks.close()
+        if self._saver is not None:
+            self._saver.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Masks, position and the modifiers' states; taken between two steps."""
@@ -208,6 +251,7 @@ class Session:
             "masks": self.masks.state_dict(),
             "actions": [[name, action.state_dict()] for name, action in actions],
             "notes": list(self.run.notes),
+            "plan": list(self._plan),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -218,11 +262,26 @@ class Session:
                 f"the saved run has the modifiers {', '.join(names)}; this one has "
                 f"{', '.join(self._names)}: resume with the same recipe"
             )
+        for before, now in zip(state["plan"], self._plan, strict=True):
+            if before != now:
+                raise RecipeError(
+                    f"the saved run has {before}, this one {now}; resume with the same"
+                )
         self.run.step = state["step"]
         self.run.notes = list(state["notes"])
         for action, (_, saved) in zip(self._actions, state["actions"], strict=True):
             action.load_state_dict(saved)
         self.masks.load_state_dict(state["masks"])
+
+    @property
+    def data(self) -> DataPosition:
+        """Where in its data the run is."""
+        return self._data
+
+    @property
+    def scaler(self) -> Any:
+        """The gradient scaler of mixed precision, if there is one."""
+        return self._options.scaler
 
     def _on_forward(self, module: nn.Module, _: Any) -> None:
         if module.training:
@@ -232,9 +291,12 @@ class Session:
         value = float(loss.detach())
         if math.isfinite(value):
             return
+        where = f"step {self.run.step} (epoch {self.run.epoch:.3g})"
+        saved = "" if self._saver is None else self._saver.save_diverged()
+        self.run.note(f"{where}: the loss is {value}; the run was stopped")
         raise RunError(
-            f"the loss is {value} in step {self.run.step} (epoch {self.run.epoch:.3g}); no weight "
-            "was moved by it. Lower the learning rate, or clip gradients"
+            f"the loss is {value} in {where}; no weight was moved by it{saved}. Lower the learning "
+            "rate, or clip gradients"
         )
 
 

@@ -121,3 +121,7 @@ def test_a_product_without_a_native_float32_kernel_stays() -> None:
     graph = product(SPARSE)
     wide = graph.with_changes(nodes=(replace(graph.nodes[0], op="Unknown"),))
     assert prefer_float32(graph, wide, target(Answering((2.0, 1.0)))) == ""
+
+
+def test_amx_machines_have_costs() -> None:
+    assert kernels(product(DENSE), target(None, "amx"))[0] == ["QLinear"]

@@ -1,0 +1,1 @@
+"""Checkpoints of a run: written atomically, checked when read, resumed bit for bit."""
