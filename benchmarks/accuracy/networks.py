@@ -102,5 +102,5 @@ class _Residual(nn.Module):
         return shown
 
 
-NETWORKS: dict[str, type[MLP] | type[ViT]] = {"mlp": MLP, "vit": ViT}
+NETWORKS: dict[str, type[MLP | ViT]] = {"mlp": MLP, "vit": ViT}
 """The networks of the N:M comparison."""
