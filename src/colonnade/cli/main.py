@@ -16,6 +16,7 @@ from colonnade.cli.explain import explain
 from colonnade.cli.load_test import load_test
 from colonnade.cli.quantize import quantize_command
 from colonnade.cli.run import run
+from colonnade.cli.sparsify import app as sparsify
 
 app = typer.Typer(
     help=f"Sparse models, run in columns.\n\n{EXIT_CODES_HELP}",
@@ -31,6 +32,7 @@ app.command("benchmark")(benchmark)
 app.command("explain")(explain)
 app.command("compile")(compile_command)
 app.command("quantize")(quantize_command)
+app.add_typer(sparsify, name="sparsify")
 app.command("load-test")(load_test)
 app.command("doctor")(doctor)
 
