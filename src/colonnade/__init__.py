@@ -16,6 +16,7 @@ from colonnade.errors import (
     RecipeError,
     RunError,
 )
+from colonnade.pipeline.pipeline import Pipeline, pipeline
 from colonnade.planner.explain import Explanation
 from colonnade.quantization.quantize import Quantized, quantize
 
@@ -31,14 +32,16 @@ __all__ = [
     "InputError",
     "ModelError",
     "OverloadedError",
+    "Pipeline",
     "PlanError",
-    "RecipeError",
     "Quantized",
+    "RecipeError",
     "RunError",
     "Runtime",
     "Session",
     "TensorInfo",
     "compile",
     "load",
+    "pipeline",
     "quantize",
 ]

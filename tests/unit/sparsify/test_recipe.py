@@ -94,7 +94,7 @@ def gradual(parameters: str) -> str:
         ("modifiers: []", "recipe:1: the recipe has no modifiers"),
         ("modifers: []", "recipe:1: unknown key 'modifers'; did you mean modifiers?"),
         ("version: 2\nmodifiers: []", "recipe:1: version: this colonnade reads version 1, got 2"),
-        ("modifiers:\n  - a\n  - b", "recipe:2: unknown modifier 'a'; known: constant_pruning"),
+        ("modifiers:\n  - a\n  - b", "recipe:2: unknown modifier 'a'; known: acdc"),
         (
             "modifiers:\n- constant_pruning\n- gradual_magnitud: {}",
             "recipe:3: unknown modifier 'gradual_magnitud'; did you mean gradual_magnitude?",
