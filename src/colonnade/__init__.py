@@ -16,6 +16,7 @@ from colonnade.errors import (
     RecipeError,
     RunError,
 )
+from colonnade.pipeline.pipeline import Pipeline, pipeline
 from colonnade.planner.explain import Explanation
 from colonnade.quantization.quantize import Quantized, quantize
 
@@ -31,6 +32,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "OverloadedError",
+    "Pipeline",
     "PlanError",
     "Quantized",
     "RecipeError",
@@ -40,5 +42,6 @@ __all__ = [
     "TensorInfo",
     "compile",
     "load",
+    "pipeline",
     "quantize",
 ]

@@ -99,6 +99,11 @@ class Engine:
         return tuple(_info(self._graph, name) for name in self._graph.outputs)
 
     @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the model file says about itself, by key; a loaded plan does not keep it."""
+        return self._graph.metadata
+
+    @property
     def isa(self) -> str:
         """Instruction set that the kernels use."""
         return self._target.isa

@@ -86,6 +86,11 @@ def load_image(file: Path, spec: ImageSpec) -> np.ndarray:
             image = opened.convert("L" if spec.channels == "L" else "RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{file}: not a readable image: {error}") from None
+    return image_array(image, spec)
+
+
+def image_array(image: Image, spec: ImageSpec) -> np.ndarray:
+    """float32 array of an image that has the specification's channels, with a batch axis of 1."""
     pixels = np.asarray(_resized(image, spec), np.float32)
     pixels = pixels.reshape(*spec.size, -1)
     if spec.channels == "BGR":

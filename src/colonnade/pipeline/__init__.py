@@ -1,0 +1,1 @@
+"""Tasks: pre-processing, the engine, post-processing."""

@@ -1,0 +1,1 @@
+"""What each task does before and after the engine; one file a task."""
