@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import colonnade
 from colonnade.cli.main import app
 from colonnade.quantization.data.images import ImageSpec, read_spec
+from colonnade.sparsify import read_recipe
 from tiny_model import write_tiny_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
@@ -112,3 +113,12 @@ def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(example, "sessions.md", "exec"), known)
     assert known["speech"] == 1 + 2 + 3 + 4
     assert known["session"].states == {}
+
+
+def test_training_sparse() -> None:
+    recipes = [read_recipe(text) for text in blocks("training-sparse.md", "yaml")]
+    assert len(recipes) == 3
+    examples = blocks("training-sparse.md", "python")
+    assert len(examples) == 2
+    for number, code in enumerate(examples):
+        exec(compile(code, f"training-sparse.md, block {number}", "exec"), {})
