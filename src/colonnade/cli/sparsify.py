@@ -28,6 +28,7 @@ from colonnade.search import Found, Target, analyze, open_subject, search
 
 app = typer.Typer(help="Make a trained model sparse.", no_args_is_help=True)
 
+_MODEL_HELP = "A trained float32 ONNX file, or a Hugging Face folder of a text model (needs torch)."
 _DATA_HELP = (
     "A folder of .npz files (keys are input names), a folder of images, a text file (one sample a "
     "line, with --tokenizer), or module:function or file.py:function that yields dicts of arrays."
@@ -36,7 +37,7 @@ _DATA_HELP = (
 
 @app.command("oneshot")
 def oneshot(
-    model: Annotated[Path, typer.Argument(help="A trained float32 ONNX file.")],
+    model: Annotated[Path, typer.Argument(help=_MODEL_HELP)],
     calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
     sparsity: Annotated[
         float | None,
@@ -124,6 +125,7 @@ def oneshot(
     console = Console(json_output, quiet)
     with reported_errors(console, debug=debug):
         target = _choose_output(model, output)
+        model, tokenizer = as_file(model, tokenizer, target.parent)
         if report is not None and report.suffix != ".json":
             raise InputError(f"{report}: a report is .json")
         verify_folder(report)
@@ -168,6 +170,17 @@ def _choose_output(model: Path, output: Path | None) -> Path:
     return target
 
 
+def as_file(model: Path, tokenizer: Path | None, place: Path) -> tuple[Path, Path | None]:
+    """An ONNX file as it is; of a folder, its export beside the output, and its tokenizer."""
+    if not model.is_dir():
+        return model, tokenizer
+    from colonnade.search.folder import export_folder  # loads torch
+
+    own = model / "tokenizer.json"
+    made = export_folder(model, place / f"{model.resolve().name}.onnx")
+    return made, tokenizer or (own if own.is_file() else None)
+
+
 def choose_target(
     sparsity: float | None, speedup: float | None, latency_ms: float | None, allocation: str
 ) -> Target | None:
@@ -204,7 +217,7 @@ def _show(
 
 @app.command("analyze")
 def analyze_command(
-    model: Annotated[Path, typer.Argument(help="A trained float32 ONNX file.")],
+    model: Annotated[Path, typer.Argument(help=_MODEL_HELP)],
     calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
     pattern: Annotated[str, typer.Option("--pattern", help="As for oneshot.")] = "unstructured",
     method: Annotated[
@@ -236,6 +249,7 @@ def analyze_command(
     with reported_errors(console, debug=debug):
         verify_report(report)
         verify_folder(report)
+        model, tokenizer = as_file(model, tokenizer, model.parent)
         subject = open_subject(
             model, calibration, pattern=pattern, method=method, exclude=exclude or (),
             reading=Reading(tokenizer=tokenizer, length_max=sequence_length),

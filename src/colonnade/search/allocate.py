@@ -37,10 +37,15 @@ def allocate(
     step = _step(costs, least, max(free, 0.0), cells)
     room = int(np.floor(max(free, 0.0) / step + 1e-9)) if step else 0
     steps = [
-        [int(np.ceil((cost - low) / step - 1e-9)) if step else 0 for cost in layer]
+        [_steps_of(cost - low, step) for cost in layer]
         for layer, low in zip(costs, least, strict=True)
     ]
     return _solve(errors, steps, room)
+
+
+def _steps_of(above: float, step: float) -> int:
+    """Without any room (a step of 0), whatever costs more than the cheapest is beyond it."""
+    return int(np.ceil(above / step - 1e-9)) if step else int(above > 0)
 
 
 def cheapest(costs: Sequence[Sequence[float]]) -> tuple[int, ...]:

@@ -92,7 +92,7 @@ class Subject:
 
 
 def open_subject(
-    model: Path,
+    model: str | Path,
     calibration: object,
     *,
     pattern: str = "unstructured",
@@ -114,7 +114,7 @@ def open_subject(
         and not why_not(shape, layer.rows, layer.inputs, layer.taps)
     )
     source = checked_source(open_source(calibration, graph, reading), graph, samples_max)
-    return Subject(model, graph, layers, source, shape, method, Runtime(threads or 0))
+    return Subject(Path(model), graph, layers, source, shape, method, Runtime(threads or 0))
 
 
 def analyze(subject: Subject, progress: Progress = lambda _, __: None) -> Analysis:

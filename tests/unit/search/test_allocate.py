@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colonnade.errors import InputError
@@ -30,6 +30,7 @@ def best_error(errors: list[list[float]], costs: list[list[float]], budget: floa
     return min((total(errors, c) for c in choices if total(costs, c) <= budget), default=None)
 
 
+@settings(max_examples=60, deadline=None)
 @given(ROWS, st.integers(0, 120))
 def test_exact_on_whole_numbers(rows: list[list[tuple[int, int]]], budget: int) -> None:
     errors = [[float(error) for error, _ in row] for row in rows]
@@ -44,6 +45,7 @@ def test_exact_on_whole_numbers(rows: list[list[tuple[int, int]]], budget: int) 
     assert total(errors, levels) == expected
 
 
+@settings(max_examples=40, deadline=None)
 @given(ROWS, st.floats(0, 1), st.floats(0.01, 3))
 def test_close_on_any_numbers(
     rows: list[list[tuple[int, int]]], share: float, scale: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def model(tmp_path: Path) -> Path:
     """Three products with Relu between them. Half of the second layer's weights are all but 0."""
     rng = np.random.default_rng(3)
     nodes, tensors, value = [], [], "x"
-    for number, (inputs, outputs) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(WIDTHS)):
         weights = rng.standard_normal((inputs, outputs)).astype(np.float32)
         if number == 1:
             weights[::2] *= 1e-6
@@ -73,7 +74,7 @@ def test_analysis(model: Path) -> None:
     assert found.levels == LEVELS
     for layer in found.layers:
         assert len(layer.ms) == len(layer.errors) == len(LEVELS)
-        assert all(left >= right for left, right in zip(layer.ms, layer.ms[1:], strict=False))
+        assert all(left >= right for left, right in itertools.pairwise(layer.ms))
         assert layer.ms[0] > 0
         assert layer.errors[0] == 0
     half = LEVELS.index(0.5)
