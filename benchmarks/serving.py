@@ -242,7 +242,7 @@ def overhead(chosen: argparse.Namespace) -> Mapping[str, Any]:
         "ours_cpu_us": 1e6 * own_cpu_s,
         "echo_cpu_us": 1e6 * echo_cpu_s,
         "echo_busy_share": _median(echo[0] * echo[1] for _, echo in rounds),
-        # Where the sender is too slow to keep a bare echo busy, this is the figure that counts.
+        # Where the machine is too busy to keep a bare echo busy, this is the figure that counts.
         "share_by_cpu": _median(echo[1] / own[1] for own, echo in rounds),
     }
 
