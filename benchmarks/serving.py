@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import http.client
+import importlib
 import json
 import os
 import socket
@@ -177,9 +178,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _tiny(folder: Path) -> dict[str, Any]:
-    from tiny_model import write_tiny_model
-
-    path = write_tiny_model(folder / "tiny.onnx")
+    tiny_model = importlib.import_module("tiny_model")  # of the tests
+    path = tiny_model.write_tiny_model(folder / "tiny.onnx")
     return {"name": "tiny", "path": str(path), "save_plan": False}
 
 
@@ -355,7 +355,7 @@ def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
         def reload_all() -> int:
             for _ in range(chosen.reloads):
                 _load(running.server, "tiny")
-            return chosen.reloads
+            return int(chosen.reloads)
 
         async def work() -> tuple[int, list[Step]]:
             reloading = asyncio.create_task(asyncio.to_thread(reload_all))
