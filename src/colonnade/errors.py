@@ -73,6 +73,11 @@ class KnobError(ColonnadeError, ValueError):
     """An environment knob has a value that it does not take: change the environment."""
 
 
+class ExportError(ColonnadeError, RuntimeError):
+    """A trained model cannot be written as asked, or not so that its answers stay: nothing was
+    written."""
+
+
 class RecipeError(ColonnadeError, ValueError):
     """A sparsification recipe is wrong, or does not fit the model: change the recipe.
 

@@ -18,6 +18,7 @@ from colonnade.errors import (
     KnobError,
     ModelError,
     PlanError,
+    RecipeError,
     RunError,
 )
 
@@ -43,6 +44,7 @@ _CODES: dict[type[ColonnadeError], ExitCode] = {
     RunError: ExitCode.RUN_FAILED,
     InputError: ExitCode.USAGE,
     KnobError: ExitCode.USAGE,
+    RecipeError: ExitCode.USAGE,
     ModelError: ExitCode.MODEL_REFUSED,
     PlanError: ExitCode.MODEL_REFUSED,
     CapabilityError: ExitCode.CAPABILITY,

@@ -15,6 +15,7 @@ from colonnade.cli.exits import EXIT_CODES_HELP
 from colonnade.cli.explain import explain
 from colonnade.cli.load_test import load_test
 from colonnade.cli.quantize import quantize_command
+from colonnade.cli.recipe import recipe_app
 from colonnade.cli.run import run
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command("compile")(compile_command)
 app.command("quantize")(quantize_command)
 app.command("load-test")(load_test)
 app.command("doctor")(doctor)
+app.add_typer(recipe_app, name="recipe")
 
 
 def _print_version(value: bool) -> None:

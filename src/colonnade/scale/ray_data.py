@@ -73,8 +73,8 @@ def score(
     """The data set with the model's outputs as further columns, computed by several engines.
 
     `engines`: how many, or (fewest, most); each asks Ray for `threads` CPUs. `prepare` makes the
-    model's inputs from a batch, `finish` columns from inputs and outputs. The work starts when the result
-    is read, with Ray Data's progress bars. What a lost node had done or begun is done again.
+    model's inputs from a batch, `finish` columns from inputs and outputs. The work starts when the
+    result is read, with Ray Data's progress bars. What a lost node had done is done again.
     """
     fewest, most = engines if isinstance(engines, tuple) else (engines, engines)
     return dataset.map_batches(

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SharedModel:
-    """Where nodes find a model. `data`: its bytes in the object store; without, they have `path`."""
+    """Where nodes find a model. `data`: its bytes in the object store; None: all have `path`."""
 
     path: str
     digest: str

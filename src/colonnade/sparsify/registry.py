@@ -15,6 +15,7 @@ _PACKAGE = "colonnade.sparsify"
 MODIFIERS: Mapping[str, str] = MappingProxyType(
     {
         "acdc": "modifiers.acdc:ACDC",
+        "channel_pruning": "modifiers.channel_pruning:ChannelPruning",
         "constant_pruning": "modifiers.constant_pruning:ConstantPruning",
         "gradual_magnitude": "modifiers.gradual_magnitude:GradualMagnitude",
         "learning_rate": "modifiers.learning_rate:LearningRate",

@@ -1,0 +1,79 @@
+"""Change constants of a model file and leave everything else as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from colonnade.errors import ModelError
+from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
+
+Source = str | os.PathLike[str] | bytes | ModelProto
+
+
+def load_proto(source: Source) -> ModelProto:
+    """The model as protobuf, external data included; for a file that `import_model` accepted."""
+    if isinstance(source, ModelProto):
+        made = ModelProto()
+        made.CopyFrom(source)
+        return made
+    if isinstance(source, bytes):
+        return onnx.load_model_from_string(source)
+    return onnx.load(os.fspath(source))
+
+
+def constant_names(model: ModelProto) -> frozenset[str]:
+    """Values whose float32 data `replace_constants` can change."""
+    return frozenset(name for name, _ in _tensors(model))
+
+
+def replace_constants(
+    model: ModelProto, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Put new float32 data into constants of the same shapes, and entries into the metadata."""
+    tensors = dict(_tensors(model))
+    for name, array in arrays.items():
+        tensor = tensors[name]
+        if tuple(tensor.dims) != array.shape:
+            raise AssertionError(f"{name}: {list(array.shape)} for {list(tensor.dims)}")
+        made = numpy_helper.from_array(np.ascontiguousarray(array, np.float32), tensor.name)
+        tensor.CopyFrom(made)
+    for key, value in metadata.items():
+        entry = next((e for e in model.metadata_props if e.key == key), None)
+        entry = model.metadata_props.add(key=key) if entry is None else entry
+        entry.value = value
+
+
+def save_proto(model: ModelProto, path: str | os.PathLike[str]) -> None:
+    """Write the file at once or not at all; above 2 GiB, constants go to `<path>.data`."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        if model.ByteSize() <= MAX_MESSAGE_BYTES:
+            partial.write_bytes(model.SerializeToString())
+        else:
+            onnx.save_model(
+                model, str(partial), save_as_external_data=True, location=f"{target.name}.data"
+            )
+        partial.replace(target)
+    except OSError as error:
+        raise ModelError(f"{target} cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _tensors(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            yield tensor.name, tensor
+    for node in model.graph.node:
+        if node.op_type != "Constant":
+            continue
+        for attribute in node.attribute:
+            if attribute.name == "value" and attribute.t.data_type == TensorProto.FLOAT:
+                yield node.output[0], attribute.t

@@ -1,0 +1,141 @@
+"""Hugging Face folders: the weights are replaced, everything else is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from colonnade.errors import ModelError
+from colonnade.sparsify.export.atomic import replacing
+from colonnade.sparsify.export.fake_quantize import has_fake_quantize
+from colonnade.sparsify.export.formats import KEY, Format, read_format, write_format
+from colonnade.sparsify.export.onnx import bake_masks
+from colonnade.sparsify.export.weights import load_weights, save_weights, share_of_zeros
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+LEFT_OUT = ("*.safetensors", "*.bin", "*.h5", "*.msgpack", "*.onnx", "*.onnx.data", INDEX, ".git*")
+"""Other forms of the old weights: stale beside the new ones."""
+
+
+def save_folder(
+    model: nn.Module | Mapping[str, Tensor],
+    target: str | Path,
+    *,
+    source: str | Path | None = None,
+    config: Mapping[str, Any] | None = None,
+    weights: Format = "dense",
+) -> Path:
+    """Write weights and config.json, and what else `source` holds: tokenizer, pooling, readme.
+
+    `config`: of the model itself by default, else of `source`. Weights that are fake-quantized are
+    written as they train; export to ONNX to get integers.
+    """
+    folder = Path(target)
+    state = dict(model) if isinstance(model, Mapping) else baked_state(model)
+    origin = None if source is None else Path(source)
+    stated = dict(config) if config is not None else _config_of(model, origin)
+    if origin is not None and origin.resolve() != folder.resolve():
+        _copy_rest(origin, folder)
+    save_weights(state, folder / WEIGHTS, weights)
+    document = write_format(stated, weights, share_of_zeros(state))
+    with replacing(folder / CONFIG) as draft:
+        draft.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+    return folder
+
+
+def load_folder_weights(folder: str | Path) -> dict[str, Tensor]:
+    """The state dict of a folder, dense, whatever its format; one file or several shards."""
+    root = Path(folder)
+    chosen = read_format(read_config(root))
+    index = root / INDEX
+    if not index.is_file():
+        return load_weights(root / WEIGHTS, chosen)
+    files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    if any(Path(name).name != name for name in files):
+        raise ModelError(f"{index}: a shard lies outside of the folder")
+    state: dict[str, Tensor] = {}
+    for name in files:
+        state |= load_weights(root / name, chosen)
+    return state
+
+
+def load_folder(folder: str | Path, task: str = "AutoModel") -> nn.Module:
+    """The model of a folder as transformers builds it, `task` being one of its Auto classes, with
+    weights of any format that is read here."""
+    import transformers
+
+    root = Path(folder)
+    stated = read_config(root)
+    read_format(stated)
+    config = transformers.AutoConfig.for_model(
+        **{key: value for key, value in stated.items() if key != KEY}
+    )
+    model: nn.Module = getattr(transformers, task).from_config(config)
+    missing, unexpected = model.load_state_dict(_named_for(model, load_folder_weights(root)), False)
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    missing = [name for name in missing if name not in tied]
+    if missing:
+        raise ModelError(f"{root}: no weights for {', '.join(missing[:5])}; unused: {unexpected}")
+    return model.eval()
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json. Raises ModelError where there is none."""
+    path = folder / CONFIG
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not a readable config: {error}") from error
+    if not isinstance(document, dict):
+        raise ModelError(f"{path}: expected a mapping")
+    return document
+
+
+def baked_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with masks applied, under the names that the plain model has."""
+    plain = bake_masks(model)
+    state: dict[str, Tensor] = plain.state_dict()
+    if has_fake_quantize(plain):
+        owned = {n for n, m in plain.named_modules() if n and hasattr(m, "quant_min")}
+        state = {k: v for k, v in state.items() if not any(k.startswith(n + ".") for n in owned)}
+    return state
+
+
+def _config_of(model: object, origin: Path | None) -> dict[str, Any]:
+    own = getattr(model, "config", None)
+    if own is not None and hasattr(own, "to_dict"):
+        found: dict[str, Any] = own.to_dict()
+        return found
+    return {} if origin is None else read_config(origin)
+
+
+def _copy_rest(origin: Path, folder: Path) -> None:
+    if not origin.is_dir():
+        raise ModelError(f"{origin}: no such folder")
+
+    def left_out(place: str, names: list[str]) -> set[str]:
+        stale = {name for name in names if any(fnmatch(name, p) for p in LEFT_OUT)}
+        return stale | {CONFIG} if Path(place) == origin else stale
+
+    shutil.copytree(origin, folder, dirs_exist_ok=True, ignore=left_out)
+
+
+def _named_for(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Folders of a task's model prefix the names of its base ("bert."), and the other way round."""
+    wanted = set(model.state_dict())
+    prefix = getattr(model, "base_model_prefix", "")
+    if not prefix or any(name in wanted for name in state):
+        return dict(state)
+    if all(name.startswith(prefix + ".") for name in wanted & set(state)):
+        shorter = {name.removeprefix(prefix + "."): value for name, value in state.items()}
+        longer = {f"{prefix}.{name}": value for name, value in state.items()}
+        return shorter if len(wanted & set(shorter)) > len(wanted & set(longer)) else longer
+    return dict(state)
