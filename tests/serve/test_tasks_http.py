@@ -22,7 +22,8 @@ from starlette.applications import Starlette
 
 import colonnade
 from colonnade.errors import InputError
-from colonnade.serve.http.routes.tasks import Exchange, task_routes
+from colonnade.serve.deepsparse import read_deepsparse
+from colonnade.serve.http.routes.tasks import Exchange, deepsparse_routes, task_routes
 from colonnade.serve.task_json import items_of_json, plain, read_wave
 from colonnade.serve.tasks import ServedEngine, TaskService, TaskSpec, read_task_specs
 from constant_model import write_constant_model
@@ -253,6 +254,39 @@ def test_bad_configurations(entry: Any, message: str) -> None:
     with pytest.raises(InputError) as error:
         service_of(EngineModels({}), [entry])
     assert message in str(error.value)
+
+
+def test_clients_of_deepsparse(engines: dict[str, colonnade.Engine]) -> None:
+    """A custom path, files, and a body that the task cannot take."""
+    entry = {
+        "task": "image_classification",
+        "model": "classes.onnx",
+        "name": "classes",
+        "route": "/look/here",
+        "kwargs": {"top_k": 1},
+    }
+    found = read_deepsparse({"endpoints": [entry]}, Path("server.yaml"))
+    service = TaskService([e.task for e in found.endpoints], EngineModels(engines), lambda _: None)
+    routes = deepsparse_routes(service, found.endpoints, Exchange(read_body, wait_for))
+
+    async def go() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(Starlette(routes=routes))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test/v2/models") as http:
+            files = {"request": png()}
+            return [
+                await http.post("/classes/infer/from_files", files=files),
+                await http.post("/look/here/infer/from_files", files=files),
+                await http.post("/classes/infer", json={"images": ["/etc/passwd"]}),
+                await http.post("/clases/infer", json={}),
+            ]
+
+    one, two, refused, unknown = asyncio.run(go())
+    service.close()
+    assert one.json() == two.json()
+    assert one.json()["labels"] == [["LABEL_1"]]
+    assert (refused.status_code, unknown.status_code) == (400, 404)
+    assert "takes files" in refused.json()["error"]
+    assert "did you mean 'classes'" in unknown.json()["error"]
 
 
 def test_items_and_results() -> None:

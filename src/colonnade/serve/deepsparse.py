@@ -32,6 +32,7 @@ OPTION_NAMES = {
     "multi_class": "multi_label",
 }
 POOLING = {"reduce_mean": "mean", "reduce_max": "max", "cls_token": "cls", "per_token": "per_token"}
+LABELLED = ("text-classification", "zero-shot-classification", "image-classification")
 STUBS = ("zoo:", "hf:", "http://", "https://")
 
 
@@ -156,6 +157,8 @@ def body_of_results(task: str, results: list[Any]) -> dict[str, Any]:
         return {"predictions": [[_token(entity) for entity in found] for found in results]}
     if task == "embeddings":
         return {"embeddings": [result.vector.tolist() for result in results]}
+    if task not in LABELLED:
+        return {"results": results}
     labels = [[label.label for label in found] for found in results]
     scores = [[label.score for label in found] for found in results]
     if task == "text-classification" and all(len(found) == 1 for found in results):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,11 @@ from starlette.types import Message, Receive, Scope
 
 from colonnade.errors import InputError
 from colonnade.pipeline.catalogue import find_task
+from colonnade.pipeline.options import near_match
 from colonnade.pipeline.results import Embedding
-from colonnade.serve.task_json import ITEMS_MAX, item_of_file, items_of_json, plain
-from colonnade.serve.tasks import TaskService, UnknownTaskError
+from colonnade.serve.deepsparse import Endpoint, body_of_results, items_of_body
+from colonnade.serve.task_json import ITEMS_MAX, item_of_file, items_of_json, kind_of, plain
+from colonnade.serve.tasks import TaskService, TaskSpec, UnknownTaskError
 
 FILE_TYPES = ("image/", "audio/", "application/octet-stream", "text/plain")
 
@@ -82,6 +84,39 @@ def task_routes(service: TaskService, exchange: Exchange) -> list[Route]:
         Route("/v1/models", _guarded(models), methods=["GET"]),
         Route("/v1/models/{name}", _guarded(model), methods=["GET"]),
     ]
+
+
+def deepsparse_routes(
+    service: TaskService, endpoints: Sequence[Endpoint], exchange: Exchange
+) -> list[Route]:
+    """What clients of DeepSparse's server call; to stand before the routes of the same paths."""
+    by_path = {key: e.task for e in endpoints for key in (e.task.name, e.route)}
+
+    async def infer(request: Request) -> Response:
+        spec = _endpoint(by_path, request)
+        body = _json(await exchange.read_body(request.scope, request.receive))
+        return await _answer(spec, items_of_body(spec.task, body), request)
+
+    async def infer_files(request: Request) -> Response:
+        spec = _endpoint(by_path, request)
+        return await _answer(spec, await _items(kind_of(spec.task), request, exchange), request)
+
+    async def _answer(spec: TaskSpec, items: list[Any], request: Request) -> Response:
+        work = service.answer(spec.name, items)
+        results = await exchange.while_connected(work, request.receive)
+        return JSONResponse(plain(body_of_results(spec.task, results)))
+
+    return [
+        Route("/v2/models/{path:path}/infer", _guarded(infer), methods=["POST"]),
+        Route("/v2/models/{path:path}/infer/from_files", _guarded(infer_files), methods=["POST"]),
+    ]
+
+
+def _endpoint(by_path: Mapping[str, TaskSpec], request: Request) -> TaskSpec:
+    path = request.path_params["path"]
+    if path not in by_path:
+        raise UnknownTaskError(f"unknown model {path!r}; {near_match(path, list(by_path))}")
+    return by_path[path]
 
 
 def describe(service: TaskService, name: str) -> dict[str, Any]:
@@ -212,7 +247,7 @@ def _refused(request: Request, error: BaseException) -> Response:
         status, reason = 404, str(error)
     else:
         raise error
-    if request.url.path.startswith("/v1/tasks"):
+    if not request.url.path.startswith(("/v1/embeddings", "/v1/models")):
         return JSONResponse({"error": reason}, status)
     said = {"message": reason, "type": "invalid_request_error", "param": None, "code": None}
     return JSONResponse({"error": said}, status)
