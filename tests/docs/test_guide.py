@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 import colonnade
 from colonnade.cli.main import app
+from colonnade.pipeline.graph_spec import graph_of, read_steps
 from colonnade.quantization.data.images import ImageSpec, read_spec
 from colonnade.sparsify import read_recipe
 from tiny_model import write_tiny_model
@@ -82,6 +84,13 @@ def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(examples) == 2
     for number, code in enumerate(examples):
         exec(compile(code, f"tasks.md, block {number}", "exec"), names)
+
+
+def test_the_graph_of_tasks() -> None:
+    (text,) = blocks("tasks.md", "yaml")
+    found = yaml.safe_load(text)
+    graph = graph_of("guide", read_steps(found["steps"], "guide"), (found["output"],), {})
+    assert [step.name for step in graph.steps] == ["boxes", "crops", "texts", "lines"]
 
 
 def test_the_image_specification_shows_the_defaults(tmp_path: Path) -> None:
