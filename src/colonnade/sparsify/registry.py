@@ -17,17 +17,22 @@ MODIFIERS: Mapping[str, str] = MappingProxyType(
         "acdc": "modifiers.acdc:ACDC",
         "channel_pruning": "modifiers.channel_pruning:ChannelPruning",
         "constant_pruning": "modifiers.constant_pruning:ConstantPruning",
+        "gptq": "oneshot.modifiers:GPTQ",
         "gradual_magnitude": "modifiers.gradual_magnitude:GradualMagnitude",
         "learning_rate": "modifiers.learning_rate:LearningRate",
         "mfac": "modifiers.mfac:MFACPruning",
         "movement": "modifiers.movement:MovementPruning",
+        "obc": "oneshot.modifiers:OBC",
         "obs": "modifiers.obs:OBSPruning",
+        "one_shot_magnitude": "oneshot.modifiers:OneShotMagnitude",
         "powerpropagation": "modifiers.powerpropagation:Powerpropagation",
         "rigl": "modifiers.rigl:RigL",
         "set_learning_rate": "modifiers.set_learning_rate:SetLearningRate",
         "set_weight_decay": "modifiers.set_weight_decay:SetWeightDecay",
+        "sparsegpt": "oneshot.modifiers:SparseGPT",
         "top_kast": "modifiers.top_kast:TopKAST",
         "trainable": "modifiers.trainable:Trainable",
+        "wanda": "oneshot.modifiers:Wanda",
     }
 )
 """Name to module and class, below colonnade.sparsify. These modules load without torch."""
