@@ -63,8 +63,8 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['source']} | {row['method']} | {row['sparsity']:.0%} | {row['mse']:.4f} | {row['sqnr_db']:.1f} "
-        f"| {row['agreement']:.0%} |"
+        f"| {row['source']} | {row['method']} | {row['sparsity']:.0%} | {row['mse']:.4f} "
+        f"| {row['sqnr_db']:.1f} | {row['agreement']:.0%} |"
         for row in rows
     ]
     return lines
