@@ -68,6 +68,38 @@ def test_quantizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "qmatmul_columns" in result.stdout
 
 
+def test_one_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(Path("model.onnx"), features=16)
+    names: dict[str, object] = {}
+    (example,) = blocks("one-shot.md", "python")
+    exec(compile(example, "one-shot.md", "exec"), names)
+    Path("samples").mkdir()
+    for number, sample in enumerate(names["samples"][:2]):
+        np.savez(Path("samples") / f"{number}.npz", **sample)
+    (commands,) = blocks("one-shot.md", "console")
+    for line in commands.splitlines():
+        result = CliRunner().invoke(app, shlex.split(line.removeprefix("$ "))[1:])
+        assert result.exit_code == 0, result.output
+    kept = onnx.numpy_helper.to_array(onnx.load("sparse.onnx").graph.initializer[0]) != 0
+    assert set(kept.T.reshape(-1, 4).sum(1)) == {0, 4}
+
+
+def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="transformers makes the model")
+    from tiny_encoder import write_encoder
+
+    monkeypatch.chdir(tmp_path)
+    Path("sentiment").mkdir()
+    write_encoder(Path("sentiment"), "text", ("negative", "positive"))
+    write_tiny_model(Path("model.onnx"))
+    names: dict[str, object] = {}
+    examples = blocks("tasks.md", "python")
+    assert len(examples) == 2
+    for number, code in enumerate(examples):
+        exec(compile(code, f"tasks.md, block {number}", "exec"), names)
+
+
 def test_the_image_specification_shows_the_defaults(tmp_path: Path) -> None:
     (text,) = blocks("quantizing.md", "yaml")
     path = tmp_path / "spec.yaml"

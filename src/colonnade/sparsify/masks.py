@@ -68,6 +68,12 @@ class Masks:
         mask = self._masks.get(name)
         return 0.0 if mask is None else 1 - int(mask.sum()) / mask.numel()
 
+    def total_sparsity(self) -> float:
+        """The share of masked weights in all parameters that have a mask."""
+        total = sum(mask.numel() for mask in self._masks.values())
+        kept = sum(int(mask.sum()) for mask in self._masks.values())
+        return 1 - kept / total if total else 0.0
+
     def state_dict(self) -> dict[str, Tensor]:
         """The masks by name."""
         return dict(self._masks)

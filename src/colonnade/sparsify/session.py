@@ -15,7 +15,9 @@ from torch.optim import Optimizer
 
 from colonnade.errors import RecipeError, RunError
 from colonnade.sparsify.data import DataPosition
+from colonnade.sparsify.history import History
 from colonnade.sparsify.layers import unwrap
+from colonnade.sparsify.live import LiveView
 from colonnade.sparsify.masks import Masks
 from colonnade.sparsify.modifier import Action, Modifier
 from colonnade.sparsify.recipe import Recipe, load_recipe
@@ -24,6 +26,9 @@ from colonnade.sparsify.run import Run
 from colonnade.sparsify.save import CheckpointOptions, Saver
 
 Batch = TypeVar("Batch")
+
+SPARSITIES_PER_EPOCH = 16
+"""How often the sparsity of all masks is counted for the report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,7 @@ def sparsify(
     checkpoints: CheckpointOptions | None = None,
     teacher: nn.Module | None = None,
     sample_losses: Callable[[], Iterator[Tensor]] | None = None,
+    progress: bool = False,
 ) -> Session:
     """A session in which `recipe` (an object, or the path of a file) is applied to `model`.
 
@@ -61,7 +67,7 @@ def sparsify(
 
     `steps_per_epoch` counts steps of the optimizer. `step` does the backward and the step. With
     `checkpoints` an interrupted run goes on where it was, with the same bits; `batches` then knows
-    which ones are left.
+    which ones are left. `progress` shows a bar on standard error.
     """
     if steps_per_epoch < 1:
         raise RecipeError(
@@ -79,7 +85,10 @@ def sparsify(
         sample_losses=sample_losses,
     )
     modifiers = recipe.timeline(steps_per_epoch)
-    return Session(run, modifiers, options, checkpoints)
+    session = Session(run, modifiers, options, checkpoints)
+    if progress:
+        session.show()
+    return session
 
 
 class Session:
@@ -100,10 +109,13 @@ class Session:
         self.run = run
         self._options = options
         self._data = DataPosition()
+        self._view: LiveView | None = None
+        self.history = History()
         self._names = [modifier_name(modifier) for modifier in modifiers]
-        self._plan = [str(modifier) for modifier in modifiers]
+        self.plan = [str(modifier) for modifier in modifiers]
         self._has_begun = False
         self._num_batches = 0
+        self._losses: list[float] = []
         self._actions = [
             _initialize(modifier, name, run)
             for modifier, name in zip(modifiers, self._names, strict=True)
@@ -150,7 +162,7 @@ class Session:
         options, run = self._options, self.run
         self.begin_step()
         loss = self.modify_loss(loss, outputs, batch) / options.accumulate
-        self._check_finite(loss)
+        self.check_loss(loss)
         (loss if options.scaler is None else options.scaler.scale(loss)).backward()
         self._num_batches += 1
         if self._num_batches < options.accumulate:
@@ -221,6 +233,7 @@ class Session:
         self.run.step += 1
         self._num_batches = 0
         self._has_begun = False
+        self._record()
 
     def finalize(self) -> None:
         """Leave the model as the recipe wants it to be exported."""
@@ -236,8 +249,22 @@ class Session:
                 action.finalize(self.run)
         self.masks.apply()
 
+    def log(self, **metrics: float) -> None:
+        """Keep metrics of now, as `s.log(accuracy=0.93)`, for the progress line and the report."""
+        for name, value in metrics.items():
+            self.history.add(name, self.run.step, float(value))
+        if self._view is not None:
+            self._view.update()
+
+    def show(self) -> None:
+        """Show a progress bar on standard error until the session is closed."""
+        self._view = LiveView(self)
+
     def close(self) -> None:
         """Let go of the model."""
+        if self._view is not None:
+            self._view.close()
+            self._view = None
         self._handle.remove()
         self.masks.close()
         if self._saver is not None:
@@ -251,7 +278,8 @@ class Session:
             "masks": self.masks.state_dict(),
             "actions": [[name, action.state_dict()] for name, action in actions],
             "notes": list(self.run.notes),
-            "plan": list(self._plan),
+            "plan": list(self.plan),
+            "history": self.history.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -262,16 +290,22 @@ class Session:
                 f"the saved run has the modifiers {', '.join(names)}; this one has "
                 f"{', '.join(self._names)}: resume with the same recipe"
             )
-        for before, now in zip(state["plan"], self._plan, strict=True):
+        for before, now in zip(state["plan"], self.plan, strict=True):
             if before != now:
                 raise RecipeError(
                     f"the saved run has {before}, this one {now}; resume with the same"
                 )
         self.run.step = state["step"]
         self.run.notes = list(state["notes"])
+        self.history.load_state_dict(state["history"])
         for action, (_, saved) in zip(self._actions, state["actions"], strict=True):
             action.load_state_dict(saved)
         self.masks.load_state_dict(state["masks"])
+
+    @property
+    def changes_loss(self) -> bool:
+        """Whether a modifier adds something to the loss."""
+        return any(type(action).loss is not Action.loss for action in self._actions)
 
     @property
     def data(self) -> DataPosition:
@@ -283,12 +317,24 @@ class Session:
         """The gradient scaler of mixed precision, if there is one."""
         return self._options.scaler
 
+    def _record(self) -> None:
+        run = self.run
+        if self._losses:
+            self.history.add("loss", run.step, sum(self._losses) / len(self._losses))
+            self._losses.clear()
+        if run.step % max(1, run.steps_per_epoch // SPARSITIES_PER_EPOCH) == 0:
+            self.history.add("sparsity", run.step, self.masks.total_sparsity())
+        if self._view is not None:
+            self._view.update()
+
     def _on_forward(self, module: nn.Module, _: Any) -> None:
         if module.training:
             self.begin_step()
 
-    def _check_finite(self, loss: Tensor) -> None:
-        value = float(loss.detach())
+    def check_loss(self, loss: Tensor) -> None:
+        """Keep the loss of a batch for the report; one that is not finite stops the run."""
+        value = float(loss.detach()) * self._options.accumulate
+        self._losses.append(value)
         if math.isfinite(value):
             return
         where = f"step {self.run.step} (epoch {self.run.epoch:.3g})"

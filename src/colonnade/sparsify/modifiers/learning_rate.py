@@ -19,7 +19,8 @@ class LearningRate(Modifier):
 
     linear and cosine reach `final` at `end`; cyclic_linear starts again every `cycle`. exponential
     and step multiply by `gamma` every `cycle` (exponential smoothly), and do not use `final`. For
-    the time of `warmup` the rate rises from zero to `init` first. After `end` the last rate stays.
+    the time of `warmup` the rate rises from zero to `init` first. After `end` the last rate stays,
+    unless another modifier that starts later sets one.
     """
 
     init: float

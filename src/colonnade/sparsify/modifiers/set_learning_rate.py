@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SetLearningRate(Modifier):
-    """Set the learning rate of all parameter groups at `start`."""
+    """Set the learning rate of all parameter groups from `start` on.
+
+    Of several that act at once, the one that starts last wins.
+    """
 
     value: float
 
@@ -34,6 +37,7 @@ class _Set(Action):
         self._modifier = modifier
 
     def before_step(self, run: Run) -> None:
-        if run.step == run.step_of(self._modifier.start):
+        # In every step: schedulers of the user's would set their own.
+        if run.step >= run.step_of(self._modifier.start):
             for group in run.optimizer.param_groups:
                 group["lr"] = self._modifier.value

@@ -68,7 +68,7 @@ class Recipe:
         return sum(stage.length for stage in self.stages)
 
     def timeline(self, steps_per_epoch: int) -> tuple[Modifier, ...]:
-        """All modifiers in order, their times in epochs of the whole run."""
+        """All modifiers by their start, times in epochs of the whole run; later ones act last."""
         scale = 1.0 if self.unit == "epochs" else 1 / steps_per_epoch
         placed: list[Modifier] = []
         offset = 0.0
@@ -77,7 +77,7 @@ class Recipe:
             open_end = None if stage is self.stages[-1] else stage_end
             placed += [modifier.placed(offset, scale, open_end) for modifier in stage.modifiers]
             offset = stage_end
-        return tuple(placed)
+        return tuple(sorted(placed, key=lambda modifier: modifier.start))
 
     def num_steps(self, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole run."""

@@ -1,0 +1,1 @@
+"""Sessions inside of other people's trainers."""

@@ -1,0 +1,272 @@
+"""Recipes inside of the trainers of transformers and Lightning, on tiny real models."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from colonnade.errors import RecipeError, RunError
+from colonnade.sparsify import Action, Modifier, Recipe
+from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
+from colonnade.sparsify.modifiers.learning_rate import LearningRate
+
+transformers = pytest.importorskip("transformers")
+pl = pytest.importorskip("pytorch_lightning")
+
+from colonnade.sparsify.trainers import lightning as lightning_trainer  # noqa: E402
+from colonnade.sparsify.trainers import transformers as transformers_trainer  # noqa: E402
+
+SAMPLES, BATCH = 16, 4
+RECIPE = Recipe.of(
+    GradualMagnitude(targets=("re:.*encoder.*",), final_sparsity=0.8, end=1.0),
+    LearningRate(init=1e-2, schedule="linear"),
+    epochs=2.0,
+)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Both libraries warn about what they do themselves."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    torch.set_num_threads(threads)
+
+
+class Sentences(Dataset[dict[str, Tensor]]):
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.tokens = torch.randint(0, 30, (SAMPLES, 6), generator=generator)
+
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        tokens = self.tokens[index]
+        return {"input_ids": tokens, "labels": (tokens.sum() % 2).long()}
+
+
+def tiny_bert() -> Any:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=30,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=8,
+        num_labels=2,
+    )
+    return transformers.BertForSequenceClassification(config)
+
+
+def hugging(
+    folder: Path, callback: Any, *, max_steps: int = -1, accumulate: int = 1
+) -> tuple[Any, Any]:
+    args = transformers.TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=2,
+        per_device_train_batch_size=BATCH,
+        gradient_accumulation_steps=accumulate,
+        max_steps=max_steps,
+        save_steps=3,
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        seed=1,
+        weight_decay=0.1,
+        max_grad_norm=1.0,
+    )
+    model = tiny_bert()
+    trainer = transformers.Trainer(
+        model, args, train_dataset=Sentences(), eval_dataset=Sentences(), callbacks=[callback]
+    )
+    return trainer, model
+
+
+def encoder_sparsity(model: nn.Module) -> float:
+    weights = [
+        module.weight
+        for name, module in model.named_modules()
+        if "encoder" in name and isinstance(module, nn.Linear)
+    ]
+    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+
+
+def test_transformers_trainer(tmp_path: Path) -> None:
+    callback = transformers_trainer.SparsifyCallback(RECIPE)
+    trainer, model = hugging(tmp_path, callback)
+    trainer.train()
+    trainer.evaluate()
+    assert encoder_sparsity(model) == pytest.approx(0.8, abs=0.005)
+    run = callback.session.run
+    assert (run.step, run.num_steps, run.notes) == (8, 8, [])
+    # The recipe's rate, not the Trainer's: linear to zero over 8 steps, in the last one 1/8.
+    assert run.optimizer.param_groups[0]["initial_lr"] != 1e-2
+    history = callback.session.history
+    assert len(history.series["loss"].points) == 8
+    assert "eval_loss" in history.series
+
+
+def test_transformers_trainer_accumulates(tmp_path: Path) -> None:
+    callback = transformers_trainer.SparsifyCallback(RECIPE)
+    trainer, model = hugging(tmp_path, callback, accumulate=2)
+    trainer.train()
+    assert callback.session.run.step == callback.session.run.num_steps == 4
+    assert encoder_sparsity(model) == pytest.approx(0.8, abs=0.005)
+
+
+def test_transformers_trainer_resumes(tmp_path: Path) -> None:
+    whole_trainer, whole = hugging(tmp_path / "a", transformers_trainer.SparsifyCallback(RECIPE))
+    whole_trainer.train()
+    callback = transformers_trainer.SparsifyCallback(RECIPE)
+    again, model = hugging(tmp_path / "a", callback)
+    again.train(resume_from_checkpoint=str(tmp_path / "a" / "checkpoint-3"))
+    assert callback.session.run.step == 8
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled(Modifier):
+    """Multiplies the loss."""
+
+    factor: float
+
+    def initialize(self, _: Any) -> Action:
+        return _Scaling(self.factor)
+
+
+class _Scaling(Action):
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+        self.seen: list[tuple[bool, bool]] = []
+
+    def loss(self, _: Any, loss: Tensor, outputs: Any, batch: Any) -> Tensor:
+        self.seen.append((outputs is not None, batch is not None))
+        return loss * self._factor
+
+
+def test_loss_modifiers_and_nan_in_the_transformers_trainer(tmp_path: Path) -> None:
+    callback = transformers_trainer.SparsifyCallback(Recipe.of(Scaled(factor=0.0), epochs=2.0))
+    trainer, _ = hugging(tmp_path, callback)
+    trainer.train()
+    assert callback.session.history.last("loss") == 0.0
+    bad = transformers_trainer.SparsifyCallback(Recipe.of(Scaled(factor=float("nan")), epochs=2.0))
+    trainer, _ = hugging(tmp_path, bad)
+    with pytest.raises(RunError, match="the loss is nan in step 0"):
+        trainer.train()
+
+
+class Lit(pl.LightningModule):  # type: ignore[misc]  # untyped base
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.encoder = nn.Linear(6, 16)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(torch.relu(self.encoder(x)))
+        return logits
+
+    def training_step(self, batch: Any, _: int) -> Tensor:
+        x, y = batch
+        return nn.functional.cross_entropy(self(x), y)
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        x, y = batch
+        self.log("val_accuracy", (self(x).argmax(1) == y).float().mean())
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.AdamW(self.parameters(), 0.5, weight_decay=0.1)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
+def loader() -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(SAMPLES, 6, generator=generator)
+    return DataLoader(TensorDataset(x, (x.sum(1) > 0).long()), batch_size=BATCH)
+
+
+def lit_trainer(folder: Path, callback: Any, epochs: int = 2, **options: Any) -> Any:
+    return pl.Trainer(
+        max_epochs=epochs,
+        callbacks=[callback],
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=str(folder),
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+def test_lightning_trainer(tmp_path: Path) -> None:
+    callback, module = lightning_trainer.SparsifyCallback(RECIPE), Lit()
+    options = {"enable_checkpointing": False, "gradient_clip_val": 1.0}
+    lit_trainer(tmp_path, callback, **options).fit(module, loader(), loader())
+    assert (module.encoder.weight == 0).sum() == round(96 * 0.8)
+    run = callback.session.run
+    assert (run.step, run.num_steps, run.notes) == (8, 8, [])
+    assert "val_accuracy" in callback.session.history.series
+    assert "training_step" not in vars(module)
+    # In the last step; the scheduler's own rate is 0.005 by then.
+    assert callback.session.history.last("loss") is not None
+
+
+def test_lightning_trainer_accumulates(tmp_path: Path) -> None:
+    callback, module = lightning_trainer.SparsifyCallback(RECIPE), Lit()
+    options = {"enable_checkpointing": False, "accumulate_grad_batches": 2}
+    lit_trainer(tmp_path, callback, **options).fit(module, loader())
+    assert callback.session.run.step == callback.session.run.num_steps == 4
+    assert (module.encoder.weight == 0).sum() == round(96 * 0.8)
+
+
+def test_lightning_trainer_resumes(tmp_path: Path) -> None:
+    whole = Lit()
+    callback = lightning_trainer.SparsifyCallback(RECIPE)
+    lit_trainer(tmp_path, callback, enable_checkpointing=False).fit(whole, loader())
+    half = lit_trainer(tmp_path, lightning_trainer.SparsifyCallback(RECIPE), epochs=1)
+    half.fit(Lit(), loader())
+    path = tmp_path / "half.ckpt"
+    half.save_checkpoint(path)
+    module, callback = Lit(), lightning_trainer.SparsifyCallback(RECIPE)
+    lit_trainer(tmp_path, callback, enable_checkpointing=False).fit(
+        module, loader(), ckpt_path=path
+    )
+    assert callback.session.run.step == 8
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, module.state_dict()[name]), name
+
+
+def test_loss_modifiers_and_nan_in_lightning(tmp_path: Path) -> None:
+    callback = lightning_trainer.SparsifyCallback(Recipe.of(Scaled(factor=0.0), epochs=1.0))
+    lit_trainer(tmp_path, callback, 1, enable_checkpointing=False).fit(Lit(), loader())
+    assert callback.session.history.last("loss") == 0.0
+    bad = lightning_trainer.SparsifyCallback(Recipe.of(Scaled(factor=float("nan")), epochs=1.0))
+    with pytest.raises(RunError, match="the loss is nan in step 0"):
+        lit_trainer(tmp_path, bad, 1, enable_checkpointing=False).fit(Lit(), loader())
+
+
+def test_what_does_not_fit_is_refused_before_training(tmp_path: Path) -> None:
+    recipe = Recipe.of(GradualMagnitude(targets=("decoder",), final_sparsity=0.5, end=1.0))
+    trainer, _ = hugging(tmp_path, transformers_trainer.SparsifyCallback(recipe))
+    with pytest.raises(RecipeError, match="no layer of the model matches 'decoder'"):
+        trainer.train()
+    with pytest.raises(RecipeError, match="no layer of the model matches 'decoder'"):
+        lit_trainer(
+            tmp_path, lightning_trainer.SparsifyCallback(recipe), enable_checkpointing=False
+        ).fit(Lit(), loader())
