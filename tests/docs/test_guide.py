@@ -71,6 +71,23 @@ def test_quantizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "qmatmul_columns" in result.stdout
 
 
+def test_one_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(Path("model.onnx"), features=16)
+    names: dict[str, object] = {}
+    (example,) = blocks("one-shot.md", "python")
+    exec(compile(example, "one-shot.md", "exec"), names)
+    Path("samples").mkdir()
+    for number, sample in enumerate(names["samples"][:2]):
+        np.savez(Path("samples") / f"{number}.npz", **sample)
+    (commands,) = blocks("one-shot.md", "console")
+    for line in commands.splitlines():
+        result = CliRunner().invoke(app, shlex.split(line.removeprefix("$ "))[1:])
+        assert result.exit_code == 0, result.output
+    kept = onnx.numpy_helper.to_array(onnx.load("sparse.onnx").graph.initializer[0]) != 0
+    assert set(kept.T.reshape(-1, 4).sum(1)) == {0, 4}
+
+
 def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers", reason="transformers makes the model")
     from tiny_encoder import write_encoder
