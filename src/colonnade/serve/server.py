@@ -13,6 +13,7 @@ from colonnade.engine.runtime import Runtime
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.grpc.control import control_actions
 from colonnade.serve.grpc.server import start_grpc_server
+from colonnade.serve.http.app import Route
 from colonnade.serve.http.auth import make_authorize
 from colonnade.serve.http.listen import HttpServer, start_http_server
 from colonnade.serve.repository import Repository
@@ -42,6 +43,11 @@ class Server:
         self._http: HttpServer | None = None
         self._grpc: grpc.aio.Server | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def routes(self) -> list[Route]:
+        """Of the HTTP server that runs."""
+        return [] if self._http is None else self._http.app.routes
 
     async def start(self) -> Ports:
         """Listen, then load: liveness is there at once, readiness when every model has run."""
