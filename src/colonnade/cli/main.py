@@ -17,6 +17,8 @@ from colonnade.cli.load_test import load_test
 from colonnade.cli.quantize import quantize_command
 from colonnade.cli.recipe import recipe_app
 from colonnade.cli.run import run
+from colonnade.cli.serve import serve_command
+from colonnade.cli.sparsify import app as sparsify
 
 app = typer.Typer(
     help=f"Sparse models, run in columns.\n\n{EXIT_CODES_HELP}",
@@ -32,6 +34,8 @@ app.command("benchmark")(benchmark)
 app.command("explain")(explain)
 app.command("compile")(compile_command)
 app.command("quantize")(quantize_command)
+app.command("serve")(serve_command)
+app.add_typer(sparsify, name="sparsify")
 app.command("load-test")(load_test)
 app.command("doctor")(doctor)
 app.add_typer(recipe_app, name="recipe")

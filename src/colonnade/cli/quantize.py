@@ -122,7 +122,9 @@ def quantize_command(
         target_file = _choose_output(model, output)
         check_suffix(report)
         verify_folder(report)
-        reading = Reading(read_spec(image_spec, _pairs(image or ())), tokenizer, sequence_length)
+        reading = Reading(
+            read_spec(image_spec, read_pairs(image or ())), tokenizer, sequence_length
+        )
         target = Target(
             max_error, min_sqnr, load_function(metric, "--metric") if metric else None, max_drop,
             target_speedup,
@@ -153,7 +155,8 @@ def _choose_output(model: Path, output: Path | None) -> Path:
     return target
 
 
-def _pairs(options: Sequence[str]) -> dict[str, str]:
+def read_pairs(options: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE options as a dict."""
     pairs = {}
     for option in options:
         key, separator, value = option.partition("=")

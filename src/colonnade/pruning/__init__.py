@@ -4,7 +4,7 @@ layers.py finds what can be pruned, statistics.py runs the calibration data, `co
 solves each layer; prune.py is the whole.
 """
 
-from colonnade.pruning.prune import PrunedModel, prune
+from colonnade.pruning.prune import PrunedModel, prune, prune_many
 from colonnade.pruning.report import LayerRecord, OutputRecord, Report
 
-__all__ = ["LayerRecord", "OutputRecord", "PrunedModel", "Report", "prune"]
+__all__ = ["LayerRecord", "OutputRecord", "PrunedModel", "Report", "prune", "prune_many"]

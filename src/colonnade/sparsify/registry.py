@@ -15,14 +15,18 @@ _PACKAGE = "colonnade.sparsify"
 MODIFIERS: Mapping[str, str] = MappingProxyType(
     {
         "acdc": "modifiers.acdc:ACDC",
+        "activation_sparsity": "modifiers.activation_sparsity:ActivationSparsity",
         "channel_pruning": "modifiers.channel_pruning:ChannelPruning",
         "constant_pruning": "modifiers.constant_pruning:ConstantPruning",
+        "distillation": "modifiers.distillation:Distillation",
         "gradual_magnitude": "modifiers.gradual_magnitude:GradualMagnitude",
         "learning_rate": "modifiers.learning_rate:LearningRate",
         "mfac": "modifiers.mfac:MFACPruning",
         "movement": "modifiers.movement:MovementPruning",
+        "nm_flow": "modifiers.nm_flow:NMFlow",
         "obs": "modifiers.obs:OBSPruning",
         "powerpropagation": "modifiers.powerpropagation:Powerpropagation",
+        "quantization": "modifiers.quantization:Quantization",
         "rigl": "modifiers.rigl:RigL",
         "set_learning_rate": "modifiers.set_learning_rate:SetLearningRate",
         "set_weight_decay": "modifiers.set_weight_decay:SetWeightDecay",

@@ -6,7 +6,7 @@ the ONNX path (`colonnade.pruning`) and the torch path (`colonnade.sparsify`) sh
 
 from colonnade.sparsity.masks import make_mask, sparsity_of
 from colonnade.sparsity.patterns import NM, Block, Pattern, Unstructured, Vector, parse_pattern
-from colonnade.sparsity.solvers.solve import METHODS, Method, Pruned, solve
+from colonnade.sparsity.solvers.solve import METHODS, Method, Pruned, solve, solve_many
 
 __all__ = [
     "METHODS",
@@ -20,5 +20,6 @@ __all__ = [
     "make_mask",
     "parse_pattern",
     "solve",
+    "solve_many",
     "sparsity_of",
 ]

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from colonnade.sparsify.nm.flow import Flow, FlowAt
 from colonnade.sparsify.nm.mask import nm_mask
@@ -53,7 +52,6 @@ class _FlowWeight(torch.autograd.Function):
         return weight * factors
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         weight, mask, factors = ctx.saved_tensors
         return flow_gradient(gradient, weight, mask, factors, ctx.flow), None, None, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -63,15 +64,29 @@ def _groups(rows: Tensor, m: int) -> Tensor:
 
 def _mask_rows(magnitudes: Tensor, n: int, m: int) -> Tensor:
     width = magnitudes.shape[-1]
-    if n == m:
-        return torch.ones_like(magnitudes, dtype=torch.bool)
     groups = _groups(magnitudes, m)
-    # Padding must not take a place from a zero weight that comes before it: it is last, and ties
-    # go to the first.
-    mask = torch.zeros_like(groups, dtype=torch.bool)
-    if n == 1:
-        mask.scatter_(-1, groups.argmax(-1, keepdim=True), value=True)
-    else:
-        order = groups.sort(dim=-1, descending=True, stable=True).indices
-        mask.scatter_(-1, order[..., :n], value=True)
+    mask = _largest(groups, n)
     return mask.reshape(*magnitudes.shape[:-1], -1)[..., :width]
+
+
+def _largest(groups: Tensor, n: int) -> Tensor:
+    """The n largest of each group. Padding lies last: it takes no place from a zero before it."""
+    if n == groups.shape[-1]:
+        return torch.ones_like(groups, dtype=torch.bool)
+    threshold = _nth_largest(groups, n)
+    mask = groups >= threshold
+    if int(mask.sum()) == n * threshold.numel():
+        return mask
+    # Of those that are equal to the threshold, only the first ones have a place.
+    above, ties = groups > threshold, groups == threshold
+    places = n - above.sum(-1, keepdim=True)
+    return above | (ties & (ties.cumsum(-1) <= places))
+
+
+def _nth_largest(groups: Tensor, n: int) -> Tensor:
+    smaller = groups.shape[-1] - n
+    if groups.device.type == "cpu" and groups.dtype in (torch.float32, torch.float64):
+        # Several times as fast as torch's on a CPU.
+        ordered = np.partition(groups.numpy(), smaller, axis=-1)
+        return torch.from_numpy(ordered[..., smaller : smaller + 1])
+    return groups.kthvalue(smaller + 1, dim=-1, keepdim=True).values

@@ -34,42 +34,39 @@ class MasterWeights:
         self._frozen: dict[str, Tensor] = {}
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}
         self._now: FlowAt | None = None
+        self._step: int | None = None
 
     @property
     def now(self) -> FlowAt | None:
         """What flows since the last `show`."""
         return self._now
 
-    @torch.no_grad()
     def show(self, step: int) -> None:
         """The model gets the weights of a step."""
-        self._show(self.schedule.at(step))
+        if step != self._step:
+            self._show(self.schedule.at(step))
+            self._step = step
 
-    @torch.no_grad()
     def restore(self) -> None:
         """The optimizer gets the masters, and gradients as the recipe lets them flow."""
-        for name, parameter in self._parameters.items():
-            master = self._masters[name]
-            parameter.copy_(master)
-            if parameter.grad is None or name not in self._shown:
-                continue
-            mask, factors = self._shown[name]
-            parameter.grad.copy_(flow_gradient(parameter.grad, master, mask, factors, self.flow))
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                self._restore(name, parameter)
 
-    @torch.no_grad()
     def keep(self) -> None:
-        """Take the masters that the optimizer has moved, and show them as before."""
-        for name, parameter in self._parameters.items():
-            self._masters[name].copy_(parameter)
-            if name in self._frozen:
-                self._masters[name].masked_fill_(~self._frozen[name], 0.0)
-        if self._now is not None:
-            self._show(self._now)
+        """Take the masters that the optimizer has moved, and show them as of the next step."""
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                self._masters[name].copy_(parameter)
+                if name in self._frozen:
+                    self._masters[name].masked_fill_(~self._frozen[name], 0.0)
+        if self._step is not None:
+            self.show(self._step + 1)
 
-    @torch.no_grad()
     def finalize(self) -> dict[str, Tensor]:
         """Leave exact N:M weights in the model and return their masks; the leak ends here."""
         self._show(self.schedule.final)
+        self._step = None
         return self.export_masks()
 
     def export_masks(self) -> dict[str, Tensor]:
@@ -92,20 +89,32 @@ class MasterWeights:
         for name, master in state["masters"].items():
             self._masters[name].copy_(master)
         self._frozen = dict(state["frozen"])
-        self._shown, self._now = {}, None
+        self._shown, self._now, self._step = {}, None, None
 
     def _show(self, now: FlowAt) -> None:
         self._now = now
         self._shown = {}
-        for name, parameter in self._parameters.items():
-            master = self._masters[name]
-            if now.is_dense:
-                parameter.copy_(master)
-                continue
-            mask = self._mask(name, master, now)
-            factors = factor(master, mask, now)
-            self._shown[name] = (mask, factors)
-            torch.mul(master, factors, out=parameter.data)
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                self._show_one(name, parameter, now)
+
+    def _show_one(self, name: str, parameter: nn.Parameter, now: FlowAt) -> None:
+        master = self._masters[name]
+        if now.is_dense:
+            parameter.copy_(master)
+            return
+        mask = self._mask(name, master, now)
+        factors = factor(master, mask, now)
+        self._shown[name] = (mask, factors)
+        parameter.copy_(master * factors)
+
+    def _restore(self, name: str, parameter: nn.Parameter) -> None:
+        master = self._masters[name]
+        parameter.copy_(master)
+        if parameter.grad is None or name not in self._shown:
+            return
+        mask, factors = self._shown[name]
+        parameter.grad.copy_(flow_gradient(parameter.grad, master, mask, factors, self.flow))
 
     def _mask(self, name: str, master: Tensor, now: FlowAt) -> Tensor:
         if not self.flow.freeze:

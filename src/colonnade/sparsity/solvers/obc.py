@@ -7,6 +7,8 @@ pass solves least squares for the mask exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from colonnade.sparsity.masks import keep_highest, make_mask
@@ -15,56 +17,63 @@ from colonnade.sparsity.solvers.damping import DAMPING, damped
 from colonnade.sparsity.solvers.elimination import Elimination, Trace, eliminate
 from colonnade.sparsity.solvers.least_squares import fit
 
-BEYOND = 0.5
+BEYOND = 0.25
 """How far the first pass goes from the wanted sparsity towards 1, so that rows can differ."""
+DEFAULT_EFFORT = Elimination()
 
 
 def obc(
     weights: np.ndarray,
     hessian: np.ndarray,
     pattern: Pattern,
-    sparsity: float,
+    sparsities: Sequence[float],
     *,
     taps: int = 1,
     damping: float = DAMPING,
-    effort: Elimination | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Prune [rows, cols]; both must be multiples of the pattern's blocks or groups."""
+    effort: Elimination = DEFAULT_EFFORT,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Prune [rows, cols], both multiples of the pattern's blocks or groups, to each sparsity.
+
+    One first pass serves all of them: removals for a lower sparsity begin those for a higher one.
+    """
     safe = damped(hessian, damping)
     wide = weights.astype(np.float64)
-    effort = effort or Elimination()
+    height = 1
     match pattern:
         case Vector("filter"):
-            mask = make_mask((wide @ hessian) * wide, pattern, sparsity)
-            return np.where(mask, wide, 0.0), mask  # nothing is left in a row to make good
+            masks = [make_mask((wide @ hessian) * wide, pattern, s) for s in sparsities]
+            return [(np.where(mask, wide, 0.0), mask) for mask in masks]  # no row is left to repair
         case Vector():
-            mask = _channel_mask(wide, safe, taps, sparsity, effort)
-            return fit(wide, safe, mask, height=len(wide)), mask
+            height = len(wide)
+            masks = _channel_masks(wide, safe, taps, sparsities, effort)
         case NM(n, m):
-            trace = eliminate(
-                wide, np.linalg.inv(safe), (1, 1), wide.shape[1] // m * (m - n), effort, m
-            )
-            mask, height = ~_removed(trace, np.full(len(wide), trace.count), wide.shape, (1, 1)), 1
+            count = wide.shape[1] // m * (m - n)
+            trace = eliminate(wide, np.linalg.inv(safe), (1, 1), count, effort, m)
+            masks = [~_removed(trace, np.full(len(wide), count), wide.shape, (1, 1))]
+            masks *= len(sparsities)
         case Block(height, width):
-            mask = _mask(wide, safe, (height, width), sparsity, effort)
+            masks = _masks(wide, safe, (height, width), sparsities, effort)
         case Unstructured():
-            mask, height = _mask(wide, safe, (1, 1), sparsity, effort), 1
-    return fit(wide, safe, mask, height=height), mask
+            masks = _masks(wide, safe, (1, 1), sparsities, effort)
+    return [(fit(wide, safe, mask, height=height), mask) for mask in masks]
 
 
-def _mask(
+def _masks(
     weights: np.ndarray,
     hessian: np.ndarray,
     unit: tuple[int, int],
-    sparsity: float,
+    sparsities: Sequence[float],
     effort: Elimination,
-) -> np.ndarray:
+) -> list[np.ndarray]:
     bands, units = weights.shape[0] // unit[0], weights.shape[1] // unit[1]
-    wanted = round(sparsity * bands * units)
-    share = sparsity if bands == 1 else sparsity + BEYOND * (1 - sparsity)
-    count = min(max(round(share * units), -(-wanted // bands)), units)
+    wanted = [round(sparsity * bands * units) for sparsity in sparsities]
+    most = max(sparsities)
+    share = most if bands == 1 else most + BEYOND * (1 - most)
+    count = min(max(round(share * units), -(-max(wanted) // bands)), units)
     trace = eliminate(weights, np.linalg.inv(hessian), unit, count, effort)
-    return ~_removed(trace, _share_out(trace.prices, wanted), weights.shape, unit)
+    return [
+        ~_removed(trace, _share_out(trace.prices, each), weights.shape, unit) for each in wanted
+    ]
 
 
 def _share_out(prices: np.ndarray, wanted: int) -> np.ndarray:
@@ -85,13 +94,16 @@ def _removed(
     return np.repeat(np.repeat(removed, unit[0], 0), unit[1], 1)
 
 
-def _channel_mask(
-    weights: np.ndarray, hessian: np.ndarray, taps: int, sparsity: float, effort: Elimination
-) -> np.ndarray:
+def _channel_masks(
+    weights: np.ndarray,
+    hessian: np.ndarray,
+    taps: int,
+    sparsities: Sequence[float],
+    effort: Elimination,
+) -> list[np.ndarray]:
     """Columns are put in the order of channels, so that a channel is one block as high as W."""
-    cols = weights.shape[1]
-    by_channel = np.arange(cols).reshape(taps, -1).T.ravel()
+    by_channel = np.arange(weights.shape[1]).reshape(taps, -1).T.ravel()
     ordered, inner = weights[:, by_channel], hessian[np.ix_(by_channel, by_channel)]
-    mask = np.empty(weights.shape, bool)
-    mask[:, by_channel] = _mask(ordered, inner, (len(weights), taps), sparsity, effort)
-    return mask
+    back = np.argsort(by_channel)
+    found = _masks(ordered, inner, (len(weights), taps), sparsities, effort)
+    return [mask[:, back] for mask in found]

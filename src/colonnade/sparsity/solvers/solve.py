@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -12,7 +12,7 @@ from colonnade.errors import InputError
 from colonnade.sparsity.masks import check_sparsity, make_mask
 from colonnade.sparsity.patterns import NM, Block, Pattern, Unstructured, Vector
 from colonnade.sparsity.solvers.damping import DAMPING
-from colonnade.sparsity.solvers.grid import Grid, symmetric_grid
+from colonnade.sparsity.solvers.grid import symmetric_grid
 from colonnade.sparsity.solvers.magnitude import magnitude_costs
 from colonnade.sparsity.solvers.obc import obc
 from colonnade.sparsity.solvers.sparsegpt import refit, sparsegpt
@@ -61,48 +61,75 @@ def solve(
     `hessian`: sums of x x^T, [cols, cols]; for "wanda" their diagonal alone, [cols], is enough, and
     "magnitude" does without. Raises InputError for a sparsity that is none.
     """
-    check_sparsity(sparsity)
+    return solve_many(method, weights, hessian, pattern, (sparsity,), tuning)[0]
+
+
+def solve_many(
+    method: Method,
+    weights: np.ndarray,
+    hessian: np.ndarray | None,
+    pattern: Pattern,
+    sparsities: Sequence[float],
+    tuning: Tuning = DEFAULT_TUNING,
+) -> list[Pruned]:
+    """`solve` for each sparsity; with "obc" they take hardly longer than the highest alone."""
+    for sparsity in sparsities:
+        check_sparsity(sparsity)
     if method not in METHODS:
         raise InputError(f"method={method!r}; it is one of {', '.join(METHODS)}")
-    if method != "magnitude" and hessian is None:
-        raise InputError(f"method={method!r} needs the inputs of the layer: give calibration data")
     if method == "magnitude":
-        return _without_repair(
-            weights, magnitude_costs(weights), pattern, sparsity, "matrix", tuning
-        )
-    assert hessian is not None
+        costs = magnitude_costs(weights)
+        return [_drop(weights, costs, pattern, s, "matrix", tuning) for s in sparsities]
+    if hessian is None:
+        raise InputError(f"method={method!r} needs the inputs of the layer: give calibration data")
     if method == "wanda":
         squares = hessian if hessian.ndim == 1 else hessian.diagonal()
         costs = wanda_costs(weights, squares)
-        return _without_repair(weights, costs, pattern, sparsity, "row", tuning)
+        return [_drop(weights, costs, pattern, s, "row", tuning) for s in sparsities]
     padded, wide = _pad(weights, hessian, pattern)
-    grid = None if tuning.bits is None else symmetric_grid(padded, tuning.bits)
-    made, mask = _with_repair(method, padded, wide, pattern, sparsity, tuning, grid)
+    solver = _sparsegpt if method == "sparsegpt" else _obc
     rows, cols = weights.shape
-    return Pruned(made[:rows, :cols], mask[:rows, :cols])
+    return [
+        Pruned(made[:rows, :cols], mask[:rows, :cols])
+        for made, mask in solver(padded, wide, pattern, sparsities, tuning)
+    ]
 
 
-def _with_repair(
-    method: Method,
+def _sparsegpt(
     weights: np.ndarray,
     hessian: np.ndarray,
     pattern: Pattern,
-    sparsity: float,
+    sparsities: Sequence[float],
     tuning: Tuning,
-    grid: Grid | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    if method == "sparsegpt":
-        return sparsegpt(
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    grid = None if tuning.bits is None else symmetric_grid(weights, tuning.bits)
+    return [
+        sparsegpt(
             weights, hessian, pattern, sparsity,
             taps=tuning.taps, grid=grid, damping=tuning.damping,
-        )  # fmt: skip
-    made, mask = obc(weights, hessian, pattern, sparsity, taps=tuning.taps, damping=tuning.damping)
-    if grid is not None:
-        made = refit(made, hessian, mask, grid=grid, damping=tuning.damping)
-    return made, mask
+        )
+        for sparsity in sparsities
+    ]  # fmt: skip
 
 
-def _without_repair(
+def _obc(
+    weights: np.ndarray,
+    hessian: np.ndarray,
+    pattern: Pattern,
+    sparsities: Sequence[float],
+    tuning: Tuning,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    found = obc(weights, hessian, pattern, sparsities, taps=tuning.taps, damping=tuning.damping)
+    if tuning.bits is None:
+        return found
+    grid = symmetric_grid(weights, tuning.bits)
+    return [
+        (refit(made, hessian, mask, grid=grid, damping=tuning.damping), mask)
+        for made, mask in found
+    ]
+
+
+def _drop(
     weights: np.ndarray,
     costs: np.ndarray,
     pattern: Pattern,

@@ -15,7 +15,7 @@ from colonnade.bench.load.outcome import Step
 from colonnade.bench.load.pool import Connect, Pool, PoolOptions
 from colonnade.bench.load.sender import Traffic, send_closed_loop, send_open_loop
 from stub_server import StubServer, listening
-from virtual_time import run_virtual
+from virtual_time import advance, run_virtual
 
 REQUEST = b"POST /infer HTTP/1.1\r\nHost: stub\r\nContent-Length: 2\r\n\r\n{}"
 SERVICE_S = 0.01
@@ -93,6 +93,18 @@ def test_waiting_for_a_connection_counts_as_latency(address: Path) -> None:
     assert step.mean_ms == pytest.approx(1e3 * (waits_of_one_worker(times).mean() + SERVICE_S))
     assert step.lateness_p99_ms is not None
     assert step.lateness_p99_ms > 1e3 * SERVICE_S
+
+
+def test_a_sender_that_stalls_counts_from_the_intended_time(address: Path) -> None:
+    async def send(connect: Connect) -> Step:
+        loop = asyncio.get_running_loop()
+        loop.call_later(1.0, advance, loop, 5.0)
+        return await send_open_loop(traffic(connect), 100.0, 2.0)
+
+    step = with_server(StubServer(), address, send)
+    assert step.p99_ms is not None
+    assert step.p99_ms > 4e3
+    assert step.lateness_p99_ms == step.p99_ms
 
 
 def test_clients_that_wait_keep_the_worker_busy(address: Path) -> None:

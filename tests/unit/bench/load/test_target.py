@@ -61,7 +61,7 @@ def test_free_dimensions_are_left_to_the_options() -> None:
 
 
 def test_a_type_without_random_values_is_refused_by_name() -> None:
-    with pytest.raises(InputError, match="'x'.*BF16"):
+    with pytest.raises(InputError, match=r"'x'.*BF16"):
         _to_spec({"name": "x", "datatype": "BF16", "shape": [1]})
 
 

@@ -1,0 +1,1 @@
+"""Accuracy kept by sparsification, on real data: what `./dev accuracy` runs."""

@@ -1,0 +1,114 @@
+"""One-shot pruning of EfficientNet-Lite0, from the ONNX file alone: methods at several sparsities.
+
+Calibrates on crops of 12 photos, and compares the logits with the dense model's
+on views of 8 other photos:
+
+    ./dev models build efficientnet_lite0_direct
+    python benchmarks/oneshot.py --out benchmarks/results/oneshot.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from colonnade.pruning import PrunedModel, prune_many
+from colonnade.sparsity import Method
+from models import catalogue, packages
+from models.requirements import require
+from models.samples.photos import PACKAGE, SIDE, photos
+
+MODEL = "efficientnet_lite0_direct"
+SPARSITIES = (0.3, 0.5, 0.6, 0.7, 0.8)
+CALIBRATION_PHOTOS = 12
+CROPS = 6
+VIEWS = 4
+"""Of each photo that is compared: the whole one and crops."""
+LEAST_SHARE = 0.6
+"""Of a photo's sides in a crop."""
+
+Samples = list[dict[str, np.ndarray]]
+
+
+def main() -> None:
+    """Measure and print; with --out, write the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", nargs="+", choices=get_args(Method), default=get_args(Method))
+    parser.add_argument("--pattern", default="unstructured")
+    parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    for method in options.methods:
+        rows += _measure(method, options.pattern, options.sparsities)
+        if options.out is not None:
+            options.out.write_text(json.dumps(rows, indent=1) + "\n")
+    print("\n".join(table(rows)))
+
+
+def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The rows in Markdown."""
+    lines = ["| method | sparsity | logit MSE | SQNR dB | same top-1 |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['method']} | {row['sparsity']:.0%} | {row['mse']:.4f} | {row['sqnr_db']:.1f} "
+        f"| {row['agreement']:.0%} |"
+        for row in rows
+    ]
+    return lines
+
+
+def _measure(method: Method, pattern: str, sparsities: Sequence[float]) -> list[dict[str, Any]]:
+    start = time.process_time()
+    calibration, validation = read_samples()
+    made = prune_many(
+        catalogue.build(MODEL), calibration, sparsities,
+        pattern=pattern, method=method, validation=validation,
+    )  # fmt: skip
+    seconds = time.process_time() - start
+    return [_row(method, pattern, model, seconds) for model in made]
+
+
+def _row(method: Method, pattern: str, model: PrunedModel, cpu_s: float) -> dict[str, Any]:
+    (output,) = model.report.outputs
+    errors = [layer.error for layer in model.report.layers if layer.error is not None]
+    return {
+        "method": method, "pattern": pattern, "sparsity": model.report.sparsity,
+        "mse": output.mse, "sqnr_db": output.sqnr_db, "agreement": output.agreement,
+        "layer_error": float(np.mean(errors)), "cpu_s_of_all_points": round(cpu_s, 1),
+    }  # fmt: skip
+
+
+def read_samples() -> tuple[Samples, Samples]:
+    """Calibration crops, and views of photos that calibration does not see."""
+    files = [packages.read(PACKAGE, photo.file) for photo in photos()]
+    rng = np.random.default_rng(0)
+    calibration = [_crop(data, rng) for data in files[:CALIBRATION_PHOTOS] for _ in range(CROPS)]
+    validation = [_crop(data, rng, whole=view == 0)
+                  for data in files[CALIBRATION_PHOTOS:] for view in range(VIEWS)]  # fmt: skip
+    return calibration, validation
+
+
+def _crop(data: bytes, rng: np.random.Generator, *, whole: bool = False) -> dict[str, np.ndarray]:
+    """One view, scaled as EfficientNet-Lite was trained: (x - 127) / 128."""
+    image_module = require("PIL.Image", "reading a photo")
+    image = image_module.open(io.BytesIO(data)).convert("RGB")
+    if not whole:
+        side = round(min(image.size) * rng.uniform(LEAST_SHARE, 1.0))
+        left, top = (int(rng.integers(0, extent - side + 1)) for extent in image.size)
+        image = image.crop((left, top, left + side, top + side))
+    pixels = np.asarray(image.resize((SIDE, SIDE), image_module.Resampling.BICUBIC), np.float32)
+    if not whole and rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    scaled = (pixels.transpose(2, 0, 1)[None] - np.float32(127)) / np.float32(128)
+    return {"input": np.ascontiguousarray(scaled)}
+
+
+if __name__ == "__main__":
+    main()

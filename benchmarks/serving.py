@@ -1,0 +1,430 @@
+"""Measure the server: overhead, batching, overload, hot reloads, clients that hang up.
+
+    python benchmarks/serving.py overhead batching        # these parts
+    python benchmarks/serving.py overload --seconds 300   # 1800 for the long one
+    python benchmarks/serving.py reload --reloads 1000
+
+Server and client are pinned to different CPUs: the last one sends, the others serve. Writes
+benchmarks/results/serving.json, and the table in docs/design/0010-serving.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+import colonnade
+import models
+from colonnade.bench.feeds import random_feeds
+from colonnade.bench.load import loop
+from colonnade.bench.load.outcome import Step
+from colonnade.bench.load.pool import PoolOptions
+from colonnade.bench.load.search import find_saturation
+from colonnade.bench.load.sender import Traffic, send_closed_loop, send_open_loop
+from colonnade.bench.load.target import Server, infer_request, read_inputs
+from colonnade.bench.load.watch import Usage, usage_of, watch
+from colonnade.bench.machine import describe_machine
+from colonnade.errors import ColonnadeError, RunError
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "serving.json"
+NOTE = HERE.parent / "docs" / "design" / "0010-serving.md"
+BEGIN, END = "<!-- figures of benchmarks/serving.py -->", "<!-- end of figures -->"
+
+CLIENTS = 16
+SEQUENCE = 128
+READY_S = 300.0
+SETTLE_S = 120.0
+"""Warm-up before memory is compared; shorter where the whole part is."""
+
+Part = Callable[[argparse.Namespace], Mapping[str, Any]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the parts asked for and keep what they found."""
+    chosen = _parse(arguments)
+    os.sched_setaffinity(0, _client_cpus())
+    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    for name in chosen.parts:
+        print(f"== {name}", file=sys.stderr)
+        try:
+            figures = dict(PARTS[name](chosen))
+        except ColonnadeError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return 1
+        found[name] = {**figures, "machine": _machine()}
+        print(json.dumps(figures, indent=2))
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+        write_note(found, NOTE)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure the server.")
+    parser.add_argument("parts", nargs="+", choices=sorted(PARTS))
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each step")
+    parser.add_argument("--reloads", type=int, default=100)
+    return parser.parse_args(arguments)
+
+
+def _server_cpus() -> set[int]:
+    cpus = sorted(os.sched_getaffinity(os.getppid()))
+    return set(cpus[:-1]) or set(cpus)
+
+
+def _client_cpus() -> set[int]:
+    return {max(os.sched_getaffinity(os.getppid()))}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        **describe_machine(),
+        "server_cpus": sorted(_server_cpus()),
+        "client_cpus": sorted(_client_cpus()),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers."""
+
+    server: Server
+    pid: int
+
+
+@contextmanager
+def serving(model: Mapping[str, Any]) -> Iterator[Running]:
+    """Our server with one model."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "server.yaml"
+        whole = {"port": port, "log": "off", "model_control": True, "models": [dict(model)]}
+        config.write_text(yaml.safe_dump(whole))
+        command = [sys.executable, "-m", "colonnade.cli", "serve", str(config)]
+        with _process(command, port) as running:
+            yield running
+
+
+@contextmanager
+def echoing() -> Iterator[Running]:
+    """The same HTTP stack with a handler that sends the body back."""
+    port = _free_port()
+    with _process([sys.executable, str(HERE / "serving_echo.py"), str(port)], port) as running:
+        yield running
+
+
+@contextmanager
+def _process(command: Sequence[str], port: int) -> Iterator[Running]:
+    cpus = _server_cpus()
+    process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, cpus))
+    try:
+        _wait_until_ready(process, port)
+        yield Running(Server("127.0.0.1", port), process.pid)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RunError(f"the server ended with status {process.returncode} before it was ready")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            with contextlib.closing(client):
+                client.request("GET", "/v2/health/ready")
+                if client.getresponse().status == http.client.OK:
+                    return
+        time.sleep(0.1)
+    raise RunError(f"the server was not ready after {READY_S:g} s")
+
+
+# --- traffic ------------------------------------------------------------------------------------
+
+
+def _tiny(folder: Path) -> dict[str, Any]:
+    from tiny_model import write_tiny_model
+
+    path = write_tiny_model(folder / "tiny.onnx")
+    return {"name": "tiny", "path": str(path), "save_plan": False}
+
+
+def _minilm() -> dict[str, Any]:
+    path = models.build("minilm_l6")
+    return {"name": "minilm", "path": str(path), "max_batch_size": CLIENTS, "save_plan": False}
+
+
+def _request(running: Running, name: str) -> bytes:
+    specs = read_inputs(running.server, name)
+    shapes = {spec.name: _row(spec.shape or ()) for spec in specs}
+    return infer_request(running.server, name, random_feeds(specs, shapes), "binary")
+
+
+def _row(shape: Sequence[Any]) -> tuple[int, ...]:
+    """One row, of SEQUENCE where a further size is free."""
+    return tuple(
+        size if isinstance(size, int) else (1 if axis == 0 else SEQUENCE)
+        for axis, size in enumerate(shape)
+    )
+
+
+def _traffic(running: Running, request: bytes) -> Traffic:
+    return Traffic(running.server.connect, (request,), warm_up_s=2.0)
+
+
+def _closed(running: Running, request: bytes, clients: int, seconds: float) -> Step:
+    return loop.run(send_closed_loop(_traffic(running, request), clients, seconds))
+
+
+async def _saturation(traffic: Traffic, seconds: float) -> tuple[Step, Step]:
+    """(one client, the best of all numbers of clients)"""
+    steps = await find_saturation(lambda n: send_closed_loop(traffic, n, seconds), 128)
+    return steps[0], max(steps, key=lambda step: step.goodput_per_s)
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def overhead(chosen: argparse.Namespace) -> Mapping[str, Any]:
+    """A tiny model against a bare echo of the same requests, by waiting clients."""
+    with tempfile.TemporaryDirectory() as folder, serving(_tiny(Path(folder))) as running:
+        request = _request(running, "tiny")
+        ours = _closed(running, request, CLIENTS, chosen.seconds)
+    with echoing() as running:
+        bare = _closed(running, request, CLIENTS, chosen.seconds)
+    return {
+        "ours_per_s": ours.goodput_per_s,
+        "echo_per_s": bare.goodput_per_s,
+        "share": ours.goodput_per_s / bare.goodput_per_s,
+    }
+
+
+def batching(chosen: argparse.Namespace) -> Mapping[str, Any]:
+    """MiniLM by waiting clients, against the engine's own batches, and the server without them."""
+    model = _minilm()
+    found: dict[str, float] = {}
+    for name, rows_max in (("batched_per_s", CLIENTS), ("unbatched_per_s", 0)):
+        with serving({**model, "max_batch_size": rows_max}) as running:
+            request = _request(running, "minilm")
+            found[name] = _closed(running, request, CLIENTS, chosen.seconds).goodput_per_s
+    found["engine_per_s"] = _engine_rows_per_s(Path(model["path"]), chosen.seconds)
+    return {
+        **found,
+        "share_of_engine": found["batched_per_s"] / found["engine_per_s"],
+        "gain_of_batching": found["batched_per_s"] / found["unbatched_per_s"],
+    }
+
+
+def _engine_rows_per_s(path: Path, seconds: float) -> float:
+    """On the server's CPUs, in a process of its own: this one is pinned to the client's."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--engine", str(path), str(seconds)]
+    cpus = _server_cpus()
+    run = subprocess.run(
+        command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), check=True, capture_output=True
+    )
+    return float(run.stdout)
+
+
+def _time_engine(path: str, seconds: str) -> int:
+    with colonnade.compile(path) as engine:
+        shapes = {info.name: (CLIENTS, SEQUENCE) for info in engine.inputs}
+        rng = np.random.default_rng(0)
+        arrays = {
+            i.name: np.ones(shapes[i.name], i.dtype)
+            if "mask" in i.name
+            else rng.integers(0, 2, shapes[i.name]).astype(i.dtype)
+            for i in engine.inputs
+        }
+        engine.run(arrays)
+        start, runs = time.perf_counter(), 0
+        while time.perf_counter() - start < float(seconds):
+            engine.run(arrays)
+            runs += 1
+        print(CLIENTS * runs / (time.perf_counter() - start))
+    return 0
+
+
+def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
+    """MiniLM at twice saturation: goodput, latency of accepted requests, memory."""
+    step_s = min(10.0, chosen.seconds)
+    settle_s = min(SETTLE_S, chosen.seconds / 2)
+    with serving(_minilm()) as running:
+        traffic = _traffic(running, _request(running, "minilm"))
+
+        async def work() -> tuple[Step, Step, Step, list[Usage]]:
+            unloaded, best = await _saturation(traffic, step_s)
+            samples: list[Usage] = []
+            watcher = asyncio.create_task(watch(running.pid, samples))
+            loaded = await send_open_loop(
+                replace(traffic, warm_up_s=settle_s), 2.0 * best.goodput_per_s, chosen.seconds
+            )
+            watcher.cancel()
+            return unloaded, best, loaded, samples
+
+        unloaded, best, loaded, samples = loop.run(work())
+    settled = samples[int(settle_s) :]
+    rss = [sample.rss_bytes for sample in settled]
+    return {
+        "saturation_per_s": best.goodput_per_s,
+        "unloaded_p99_ms": unloaded.p99_ms,
+        "loaded": asdict(loaded),
+        "goodput_share": loaded.goodput_per_s / best.goodput_per_s,
+        "p99_ratio": _ratio(loaded.p99_ms, unloaded.p99_ms),
+        "rss_growth": max(rss) / rss[0] - 1.0 if rss else None,
+        "descriptors": sorted({sample.descriptors for sample in settled})[-1:],
+        "threads": sorted({sample.threads for sample in settled}),
+    }
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
+
+
+def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
+    """Reloads of the tiny model while requests come at half of saturation."""
+    with tempfile.TemporaryDirectory() as folder, serving(_tiny(Path(folder))) as running:
+        request = _request(running, "tiny")
+        answers: set[bytes] = set()
+        options = PoolOptions(check=lambda body: not answers.add(_tensors(body)))  # type: ignore[func-returns-value]
+        traffic = Traffic(running.server.connect, (request,), options, warm_up_s=0.0)
+        best = _closed(running, request, CLIENTS, min(5.0, chosen.seconds))
+
+        def reload_all() -> int:
+            for _ in range(chosen.reloads):
+                _load(running.server, "tiny")
+            return chosen.reloads
+
+        async def work() -> tuple[int, list[Step]]:
+            reloading = asyncio.create_task(asyncio.to_thread(reload_all))
+            steps = [await send_open_loop(traffic, best.goodput_per_s / 2.0, 5.0)]
+            while not reloading.done():
+                steps.append(await send_open_loop(traffic, best.goodput_per_s / 2.0, 5.0))
+            return await reloading, steps
+
+        before = usage_of(running.pid)
+        reloads, steps = loop.run(work())
+        after = usage_of(running.pid)
+    sent = sum(step.sent for step in steps)
+    return {
+        "reloads": reloads,
+        "requests": sent,
+        "failed": sent - sum(step.outcomes.get("200", 0) for step in steps),
+        "different_answers": len(answers),
+        "before": asdict(before),
+        "after": asdict(after),
+    }
+
+
+def _tensors(body: bytes) -> bytes:
+    """The raw tensors behind the JSON, which differs from request to request."""
+    return body[body.rindex(b"}") + 1 :]
+
+
+def _load(server: Server, name: str) -> None:
+    """Load a model again."""
+    client = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    client.request("POST", f"/v2/repository/models/{name}/load", b"{}")
+    answer = client.getresponse()
+    text = answer.read()
+    client.close()
+    if answer.status != http.client.OK:
+        raise RunError(f"load of {name!r}: status {answer.status}, expected 200: {text[:200]!r}")
+
+
+def disconnects(chosen: argparse.Namespace) -> Mapping[str, Any]:
+    """One client in ten hangs up on its request; what the server still holds afterwards."""
+    with serving(_minilm()) as running:
+        traffic = replace(
+            _traffic(running, _request(running, "minilm")), abandoned_share=0.1, warm_up_s=0.0
+        )
+
+        async def work() -> list[tuple[Step, Usage]]:
+            _, best = await _saturation(replace(traffic, abandoned_share=0.0), 5.0)
+            found = []
+            for _ in range(3):
+                step = await send_open_loop(traffic, 0.8 * best.goodput_per_s, chosen.seconds)
+                await asyncio.sleep(2.0)
+                found.append((step, usage_of(running.pid)))
+            return found
+
+        found = loop.run(work())
+    return {"rounds": [{**step.outcomes, **asdict(usage)} for step, usage in found]}
+
+
+PARTS: Mapping[str, Part] = {
+    "overhead": overhead,
+    "batching": batching,
+    "overload": overload,
+    "reload": reload,
+    "disconnects": disconnects,
+}
+
+
+# --- the note -----------------------------------------------------------------------------------
+
+
+def write_note(found: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Put the figures between their marks; at the end of a note without marks."""
+    text = path.read_text() if path.is_file() else "# 0010: Serving\n"
+    before, begin, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2] if begin else "\n"
+    block = "\n".join([BEGIN, "", *_rows(found), "", END])
+    path.write_text(f"{before.rstrip()}\n\n{block}{after}")
+
+
+def _rows(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    rows = ["| part | figure | value | machine |", "|---|---|---|---|"]
+    for part, figures in found.items():
+        machine = figures["machine"]
+        where = f"{machine.get('cpu', '')}, server on {len(machine['server_cpus'])} CPUs"
+        for name, value in figures.items():
+            if name != "machine":
+                rows.append(f"| {part} | {name.replace('_', ' ')} | {_cell(value)} | {where} |")
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items() if item is not None)
+    if isinstance(value, list):
+        return "; ".join(_cell(item) for item in value)
+    return str(value)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--engine"]:
+        sys.exit(_time_engine(*sys.argv[2:4]))
+    sys.exit(main())

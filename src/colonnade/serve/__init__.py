@@ -1,0 +1,1 @@
+"""Serving: models behind the protocols that clients already speak."""

@@ -1,0 +1,100 @@
+"""uvicorn in front of the application, on a socket of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from colonnade.errors import CapabilityError
+from colonnade.serve.config import ServerConfig
+from colonnade.serve.http.app import App, Route
+from colonnade.serve.http.auth import Authorize
+from colonnade.serve.http.connection import make_protocol
+from colonnade.serve.http.routes import infer, metrics, models, ui
+from colonnade.serve.repository import Repository
+
+RouteMaker = Callable[[Repository], list[Route]]
+ROUTES: tuple[RouteMaker, ...] = (infer.routes, models.routes, metrics.routes)
+"""A resource adds its line here."""
+
+BACKLOG = 1024
+
+
+class HttpServer:
+    """A running HTTP server."""
+
+    def __init__(
+        self, server: uvicorn.Server, task: asyncio.Task[None], app: App, port: int
+    ) -> None:
+        self._server = server
+        self._task = task
+        self.app = app
+        self.port = port
+
+    async def stop(self, deadline: float) -> None:
+        """Take no new connections, answer what is under way until `deadline` (loop time)."""
+        loop = asyncio.get_running_loop()
+        while self.app.in_flight and loop.time() < deadline:
+            await asyncio.sleep(0.01)
+        self._server.should_exit = True
+        left_s = max(0.0, deadline - loop.time())
+        _, waiting = await asyncio.wait((self._task,), timeout=left_s)
+        if waiting:
+            self._server.force_exit = True
+            await self._task
+
+
+async def start_http_server(
+    repository: Repository, config: ServerConfig, authorize: Authorize
+) -> HttpServer:
+    """Listen at the configured address; port 0 takes a free one."""
+    routes = [route for make in ROUTES for route in make(repository)]
+    routes += ui.routes(repository, authorize)
+    app = App(routes, config.limits, authorize)
+    listening = _listen(config.host, config.port)
+    settings = uvicorn.Config(
+        app,
+        http=make_protocol(config.limits),
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=int(config.limits.keep_alive_s),
+        limit_concurrency=config.limits.connections,
+        ssl_certfile=config.tls_certificate,
+        ssl_keyfile=config.tls_key,
+    )
+    server = uvicorn.Server(settings)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.ensure_future(_run(server, listening))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.005)
+    if task.done():
+        await task
+    return HttpServer(server, task, app, listening.getsockname()[1])
+
+
+async def _run(server: uvicorn.Server, listening: socket.socket) -> None:
+    # Not `serve`: that takes the process's signals.
+    await server._serve([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise CapabilityError(
+            f"cannot listen at {host}:{port}: {error.strerror}; choose another --port"
+        ) from None
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    return listening

@@ -1,0 +1,268 @@
+"""A model file into a `LoadedModel`: open, find the batch axis, plan, warm up, verify.
+
+Everything here is slow and runs beside the event loop. A model that gets through has run every
+batch size that it will be asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+import colonnade
+from colonnade.engine.engine import Shapes, TensorInfo
+from colonnade.engine.runtime import Runtime
+from colonnade.engine.scheduler import Scheduler
+from colonnade.errors import CapabilityError, InputError, ModelError
+from colonnade.serve.assembly import Key, Signature
+from colonnade.serve.batcher import BatchPolicy
+from colonnade.serve.config import ModelConfig
+
+AUTO_BATCH_MAX = 8
+EXAMPLE_DIM = 128
+PLAN_SUFFIX = ".colonnade"
+
+
+class Runner(Protocol):
+    """What serving needs of an engine."""
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Inputs in order."""
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Outputs in order."""
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+
+    def prepare(self, shapes: Shapes) -> object:
+        """Plan for these shapes."""
+
+    def close(self) -> None:
+        """Take no more runs."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to answer."""
+
+    config: ModelConfig
+    engine: colonnade.Engine
+    signature: Signature
+    policy: BatchPolicy
+    run_s: Mapping[int, float]
+    """How long a warm batch of each size took."""
+    planned: frozenset[tuple[Key, int]]
+    """Shapes and batch sizes that have run."""
+    notes: tuple[str, ...]
+    facts: Mapping[str, float]
+    """Numbers of the plan, for metrics."""
+
+
+def load_model(config: ModelConfig, path: Path, runtime: Runtime) -> LoadedModel:
+    """Raises what `colonnade.compile` and `colonnade.load` raise."""
+    engine = open_engine(config, path, runtime)
+    notes: list[str] = []
+    sizes = choose_batch_sizes(config, engine.inputs, engine.outputs, notes)
+    if sizes and config.max_batch_size == "auto":
+        sizes = _verify_independent(engine, config, sizes, notes)
+    signature = _signature(config, engine, is_batched=bool(sizes))
+    policy = BatchPolicy(
+        sizes=sizes or (1,),
+        preferred=tuple(config.preferred_batch_sizes),
+        delay_s=config.max_delay_ms / 1e3,
+        queue_depth_max=config.queue_depth_max,
+    )
+    run_s, planned = warm_up(engine, config, signature, policy.sizes)
+    facts = _plan_facts(engine)
+    return LoadedModel(config, engine, signature, policy, run_s, planned, tuple(notes), facts)
+
+
+def _plan_facts(engine: colonnade.Engine) -> dict[str, float]:
+    plan = engine.explain()
+    return {
+        "constant_bytes": plan.constant_bytes,
+        "arena_bytes": plan.arena_bytes,
+        "nodes": len(plan.nodes),
+        "threads": plan.threads,
+    }
+
+
+def open_engine(config: ModelConfig, path: Path, runtime: Runtime) -> colonnade.Engine:
+    """Compile a model, or load a saved plan."""
+    if config.instances > runtime.threads:
+        raise InputError(
+            f"instances: {config.instances} of model {config.name!r} on {runtime.threads} threads; "
+            "each instance needs a thread"
+        )
+    scheduler: Scheduler = "single_stream" if config.instances == 1 else "multi_stream"
+    streams = None if config.instances == 1 else config.instances
+    if path.suffix == PLAN_SUFFIX:
+        return colonnade.load(path, runtime=runtime, scheduler=scheduler, streams=streams)
+    return colonnade.compile(
+        path, runtime=runtime, scheduler=scheduler, streams=streams, fallback=config.fallback
+    )
+
+
+def choose_batch_sizes(
+    config: ModelConfig,
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+    notes: list[str],
+) -> tuple[int, ...]:
+    """The batch sizes to plan for; empty when requests run alone."""
+    if config.max_batch_size == 0 or config.states:
+        return ()
+    reason = _why_unbatched(inputs, outputs)
+    if reason:
+        if config.max_batch_size != "auto":
+            raise ModelError(f"max_batch_size: {config.max_batch_size}, but {reason}")
+        notes.append(f"requests run one by one: {reason}")
+        return ()
+    most = AUTO_BATCH_MAX if config.max_batch_size == "auto" else config.max_batch_size
+    if config.batch_sizes:
+        return tuple(sorted({*config.batch_sizes, *config.preferred_batch_sizes}))
+    powers = {1 << power for power in range(most.bit_length()) if 1 << power <= most}
+    return tuple(sorted(powers | {most} | set(config.preferred_batch_sizes)))
+
+
+def _why_unbatched(inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo]) -> str:
+    symbols = set()
+    for info in (*inputs, *outputs):
+        if not info.shape:
+            return f"{info.name!r} has no known axes"
+        if isinstance(info.shape[0], int):
+            return f"the first axis of {info.name!r} is {info.shape[0]}, not a free batch axis"
+        symbols.add(info.shape[0])
+    known = {info.shape[0] for info in inputs if info.shape}
+    if len(known) != 1:
+        return f"the first axes of the inputs are different dimensions: {sorted(map(str, known))}"
+    return (
+        ""
+        if symbols == known or all(_is_unnamed(s) for s in symbols - known)
+        else (f"the first axes of the outputs are {sorted(map(str, symbols - known))}")
+    )
+
+
+def _is_unnamed(symbol: object) -> bool:
+    """A dimension that the exporter did not name says nothing against a batch."""
+    return not isinstance(symbol, str) or symbol.startswith(("unk__", "?"))
+
+
+def _signature(config: ModelConfig, engine: Runner, *, is_batched: bool) -> Signature:
+    symbols = {dim for info in engine.inputs for dim in info.shape or () if isinstance(dim, str)}
+    unknown = sorted(set(config.padding) - symbols)
+    if unknown:
+        raise InputError(
+            f"padding of {unknown}: the model's symbolic dimensions are {sorted(symbols)}"
+        )
+    values = {name: v for pad in config.padding.values() for name, v in pad.values.items()}
+    buckets = {name: tuple(sorted(pad.buckets)) for name, pad in config.padding.items()}
+    return Signature(engine.inputs, engine.outputs, is_batched, buckets or None, values or None)
+
+
+def _verify_independent(
+    engine: Runner, config: ModelConfig, sizes: tuple[int, ...], notes: list[str]
+) -> tuple[int, ...]:
+    """Run two different rows together and alone: where the answers differ, rows stay alone."""
+    sizes_by_symbol = next(iter(_warm_sizes(config, engine.inputs)))
+    arrays = _example(engine.inputs, sizes_by_symbol, 2)
+    together = engine.run(arrays)
+    alone = engine.run({name: array[1:] for name, array in arrays.items()})
+    for name, array in alone.items():
+        if together[name].shape[0] != 2 or not _agree(together[name][1:], array):
+            notes.append(f"requests run one by one: rows of output {name!r} depend on each other")
+            return ()
+    return sizes
+
+
+def _agree(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.shape != other.shape:
+        return False
+    if one.dtype.kind != "f":
+        return True  # ranks and labels of random data may flip at the last bit
+    scale = float(np.max(np.abs(other), initial=0.0)) or 1.0
+    return bool(np.allclose(one, other, rtol=1e-2, atol=1e-2 * scale, equal_nan=True))
+
+
+def warm_up(
+    engine: Runner, config: ModelConfig, signature: Signature, sizes: Sequence[int]
+) -> tuple[dict[int, float], frozenset[tuple[Key, int]]]:
+    """Plan and run every batch size with every size of the symbolic dimensions. Returns the times
+    of the largest, by batch size, and what has run."""
+    took: dict[int, float] = {}
+    planned = set()
+    first = 1 if signature.is_batched else 0
+    for by_symbol in _warm_sizes(config, signature.inputs):
+        for size in sizes:
+            arrays = _example(signature.inputs, by_symbol, size)
+            made = engine.run(arrays)
+            start = time.perf_counter()
+            engine.run(arrays)
+            took[size] = time.perf_counter() - start
+            _verify_outputs(signature, made, size)
+            planned.add((tuple([array.shape[first:] for array in arrays.values()]), size))
+    return took, frozenset(planned)
+
+
+def _verify_outputs(signature: Signature, made: Mapping[str, np.ndarray], size: int) -> None:
+    for name, array in made.items():
+        if signature.is_batched and (array.ndim == 0 or array.shape[0] != size):
+            raise ModelError(
+                f"output {name!r} has shape {list(array.shape)} for a batch of {size}; set "
+                "max_batch_size: 0"
+            )
+
+
+def _warm_sizes(config: ModelConfig, inputs: Sequence[TensorInfo]) -> list[dict[str, int]]:
+    """Every combination of sizes of the symbolic dimensions, smallest first."""
+    symbols = _free_symbols(inputs)
+    choices = []
+    for symbol in symbols:
+        padding = config.padding.get(symbol)
+        chosen = config.warm_up.get(symbol) or (padding.buckets if padding else [EXAMPLE_DIM])
+        choices.append(sorted(chosen))
+    return [dict(zip(symbols, sizes, strict=True)) for sizes in product(*choices)]
+
+
+def _free_symbols(inputs: Sequence[TensorInfo]) -> list[str]:
+    named = [dim for info in inputs for dim in (info.shape or ())[1:] if isinstance(dim, str)]
+    return list(dict.fromkeys(named))
+
+
+def _example(
+    inputs: Sequence[TensorInfo], by_symbol: Mapping[str, int], batch: int
+) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    made = {}
+    for info in inputs:
+        if info.shape is None:
+            raise CapabilityError(f"input {info.name!r} has no known rank; it cannot be served")
+        shape = [
+            dim
+            if isinstance(dim, int)
+            else by_symbol.get(dim or "", batch if axis == 0 else EXAMPLE_DIM)
+            for axis, dim in enumerate(info.shape)
+        ]
+        made[info.name] = _random(rng, info.dtype, shape)
+    return made
+
+
+def _random(
+    rng: np.random.Generator, dtype: np.dtype[np.generic], shape: Sequence[int]
+) -> np.ndarray:
+    if dtype.kind == "f":
+        return rng.standard_normal(shape).astype(dtype)
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    if dtype.kind == "O":
+        return np.full(shape, "", object)
+    return rng.integers(0, 2, shape).astype(dtype)

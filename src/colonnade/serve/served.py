@@ -1,0 +1,273 @@
+"""ServedModel: one version of a model, its queue and the threads that run its batches.
+
+All state belongs to the event loop; only `_run` is in other threads, on a batch that is its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from colonnade.serve.assembly import Prepared, join, prepare, split
+from colonnade.serve.batcher import NEVER, Batch, BatchQueue, Waiting
+from colonnade.serve.loading import LoadedModel
+from colonnade.serve.protocol import InferRequest, InferResponse
+from colonnade.serve.refusal import Kind, Refusal, refusal_of
+from colonnade.serve.statistics import ModelStatistics
+
+SMOOTHING = 0.1
+"""Weight of the newest run in the time that a batch size takes."""
+
+Answer = dict[str, np.ndarray]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a request that waits holds."""
+
+    prepared: Prepared
+    future: asyncio.Future[Answer]
+
+
+@dataclass(slots=True)
+class _Ran:
+    """What came of a batch, and how long its parts took."""
+
+    answers: list[Answer] | None
+    failure: BaseException | None
+    input_s: float = 0.0
+    infer_s: float = 0.0
+    output_s: float = 0.0
+
+
+class ServedModel:
+    """Answers requests with a loaded model. Used by one event loop."""
+
+    def __init__(self, version: str, loaded: LoadedModel) -> None:
+        self.name = loaded.config.name
+        self.version = version
+        self.loaded = loaded
+        self.statistics = ModelStatistics()
+        self.queue = BatchQueue(loaded.policy)
+        self.run_s = dict(loaded.run_s)
+        self._free = loaded.config.instances
+        self._threads = ThreadPoolExecutor(self._free, f"serve-{self.name}")
+        self._builder = ThreadPoolExecutor(1, f"plan-{self.name}")
+        self._planned: set[Hashable] = set(loaded.planned)
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._loop = asyncio.get_running_loop()
+
+    async def infer(self, request: InferRequest) -> InferResponse:
+        """The answer; raises Refusal. Cancelling the awaiting task drops the request."""
+        start = time.perf_counter()
+        statistics = self.statistics
+        try:
+            prepared = prepare(self.loaded.signature, request.inputs, self.queue.policy.rows_max)
+            outputs = self._wanted(request)
+            answer = await self._answer(request, prepared)
+        except asyncio.CancelledError:
+            statistics.add_failure(Kind.CANCELLED.value, time.perf_counter() - start)
+            raise
+        except Exception as error:
+            refusal = refusal_of(error)
+            statistics.add_failure(refusal.kind.value, time.perf_counter() - start)
+            raise
+        statistics.add_success(time.perf_counter() - start, prepared.rows)
+        return InferResponse(
+            self.name, self.version, request.id, {name: answer[name] for name in outputs}
+        )
+
+    async def drain(self) -> None:
+        """Wait until nothing waits or runs, then give the threads back. Nothing new may come."""
+        await self._idle.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Refuse what waits; what runs ends as usual."""
+        self._is_closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for item in self.queue.take_all():
+            _refuse(item, Refusal(Kind.UNAVAILABLE, "the model is being unloaded", 1.0))
+        self._threads.shutdown(wait=False)
+        self._builder.shutdown(wait=False)
+        self.loaded.engine.close()
+
+    def _wanted(self, request: InferRequest) -> tuple[str, ...]:
+        known = tuple(info.name for info in self.loaded.signature.outputs)
+        for name in request.outputs:
+            if name not in known:
+                raise Refusal(
+                    Kind.INVALID, f"unknown output {name!r}; the model's outputs are {list(known)}"
+                )
+        return request.outputs or known
+
+    async def _answer(self, request: InferRequest, prepared: Prepared) -> Answer:
+        if self._is_closing:
+            raise Refusal(Kind.UNAVAILABLE, "the model is being unloaded", retry_after_s=1.0)
+        if self.queue.is_full:
+            raise Refusal(
+                Kind.OVERLOADED,
+                f"{len(self.queue)} requests wait for model {self.name!r} already",
+                retry_after_s=self._retry_after_s(),
+            )
+        now = self._loop.time()
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        item = Waiting(
+            prepared.key, prepared.rows, now, self._priority(request),
+            self._deadline(request, now), _Work(prepared, future),
+        )  # fmt: skip
+        self.queue.add(item)
+        self._enter()
+        self._pump()
+        try:
+            return await future
+        finally:
+            if not future.done() or future.cancelled():
+                self.queue.remove(item)
+            self._leave()
+
+    def _priority(self, request: InferRequest) -> int:
+        config = self.loaded.config
+        if request.priority == 0:
+            return config.default_priority
+        if not 1 <= request.priority <= config.priority_levels:
+            raise Refusal(
+                Kind.INVALID,
+                f"priority {request.priority}; it is 1 (most urgent) to {config.priority_levels}",
+            )
+        return request.priority
+
+    def _deadline(self, request: InferRequest, now: float) -> float:
+        timeout_ms = self.loaded.config.timeout_ms
+        own = NEVER if timeout_ms is None else now + timeout_ms / 1e3
+        return own if request.deadline is None else min(own, request.deadline)
+
+    def _retry_after_s(self) -> float:
+        """When the queue will have moved on by about its own length."""
+        policy = self.queue.policy
+        run_s = self.run_s.get(policy.rows_max, 0.0)
+        return len(self.queue) / policy.rows_max * run_s / self.loaded.config.instances
+
+    def _enter(self) -> None:
+        self.statistics.pending += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self.statistics.pending -= 1
+        if self.statistics.pending == 0:
+            self._idle.set()
+
+    def _pump(self) -> None:
+        """Start what is due as long as there are threads for it; come back when more is due."""
+        now = self._loop.time()
+        for item in self.queue.take_expired(now):
+            _refuse(item, Refusal(Kind.DEADLINE, "the deadline passed before the request ran"))
+        while self._free:
+            batch = self.queue.take_batch(now, self.run_s)
+            if batch is None:
+                break
+            self._start(batch, now)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not len(self.queue):
+            return
+        queue = self.queue
+        wake_at = queue.wake_at(self.run_s) if self._free else queue.next_deadline()
+        if wake_at != NEVER and not self._is_closing:
+            self._timer = self._loop.call_at(wake_at, self._pump)
+
+    def _start(self, batch: Batch, now: float) -> None:
+        for item in batch.items:
+            self.statistics.queue.add(now - item.arrived)
+        key = (batch.items[0].key, batch.size)
+        if key in self._planned:
+            self._free -= 1
+            self._threads.submit(self._run, batch)
+        else:
+            self._builder.submit(self._plan, batch, key)
+
+    def _shapes(self, batch: Batch) -> Mapping[str, tuple[int, ...]]:
+        signature = self.loaded.signature
+        prefix = (batch.size,) if signature.is_batched else ()
+        prepared: Prepared = batch.items[0].work.prepared
+        return {
+            info.name: prefix + shape
+            for info, shape in zip(signature.inputs, prepared.key, strict=True)
+        }
+
+    def _plan(self, batch: Batch, key: Hashable) -> None:
+        """Beside the threads that run batches, since it may take seconds."""
+        try:
+            self.loaded.engine.prepare(self._shapes(batch))
+        except BaseException as error:  # noqa: BLE001  # it is the requests'
+            self._report(batch, _Ran(None, error), planned=None)
+            return
+        self._loop.call_soon_threadsafe(self._run_planned, batch, key)
+
+    def _run_planned(self, batch: Batch, key: Hashable) -> None:
+        self._planned.add(key)
+        self._free -= 1
+        self._threads.submit(self._run, batch)
+
+    def _run(self, batch: Batch) -> None:
+        prepared = [item.work.prepared for item in batch.items]
+        signature = self.loaded.signature
+        start = time.perf_counter()
+        try:
+            arrays = join(signature, prepared, batch.rows, batch.size)
+            joined = time.perf_counter()
+            made = self.loaded.engine.run(arrays)
+            ran = time.perf_counter()
+            answers = split(signature, prepared, made)
+            end = time.perf_counter()
+            result = _Ran(answers, None, joined - start, ran - joined, end - ran)
+        except BaseException as error:  # noqa: BLE001  # it is the requests'
+            result = _Ran(None, error)
+        self._report(batch, result, planned=True)
+
+    def _report(self, batch: Batch, ran: _Ran, planned: bool | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._finish, batch, ran, planned)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    def _finish(self, batch: Batch, ran: _Ran, planned: bool | None) -> None:
+        if planned:
+            self._free += 1
+        if ran.answers is None:
+            assert ran.failure is not None
+            for item in batch.items:
+                _refuse(item, ran.failure)
+        else:
+            self._note(batch, ran)
+            for item, answer in zip(batch.items, ran.answers, strict=True):
+                if not item.work.future.done():
+                    item.work.future.set_result(answer)
+        if not self._is_closing:
+            self._pump()
+
+    def _note(self, batch: Batch, ran: _Ran) -> None:
+        before = self.run_s.get(batch.size, ran.infer_s)
+        self.run_s[batch.size] = before + SMOOTHING * (ran.infer_s - before)
+        self.statistics.add_execution(
+            batch.rows, len(batch.items), ran.input_s, ran.infer_s, ran.output_s
+        )
+
+
+def _refuse(item: Waiting, error: BaseException) -> None:
+    future: asyncio.Future[Answer] = item.work.future
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,86 @@
+"""A server from its configuration: models, front ends, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from colonnade.engine.runtime import Runtime
+from colonnade.serve.config import ServerConfig
+from colonnade.serve.grpc.server import start_grpc_server
+from colonnade.serve.http.auth import make_authorize
+from colonnade.serve.http.listen import HttpServer, start_http_server
+from colonnade.serve.repository import Repository
+
+if TYPE_CHECKING:
+    import grpc.aio
+
+logger = logging.getLogger("colonnade.serve")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a server listens."""
+
+    http: int
+    grpc: int | None
+
+
+class Server:
+    """The models and front ends of a process. `start`, `stop`; or `serve` for a whole life."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.config = config
+        self.repository = Repository(Runtime(threads=config.threads or 0))
+        self._http: HttpServer | None = None
+        self._grpc: grpc.aio.Server | None = None
+
+    async def start(self) -> Ports:
+        """Listen, then load: liveness is there at once, readiness when every model has run."""
+        config = self.config
+        authorize = make_authorize(config.api_keys_file)
+        certificate = None
+        if config.tls_certificate is not None and config.tls_key is not None:
+            certificate = (config.tls_certificate, config.tls_key)
+        self._http = await start_http_server(self.repository, config, authorize)
+        grpc_port = None
+        if config.grpc_port is not None:
+            self._grpc, grpc_port = await start_grpc_server(
+                self.repository,
+                f"{config.host}:{config.grpc_port}",
+                authorize=authorize,
+                message_bytes_max=config.limits.body_bytes,
+                certificate=certificate,
+            )
+        await self.repository.open(config)
+        return Ports(self._http.port, grpc_port)
+
+    async def stop(self) -> None:
+        """Readiness goes false, requests under way are answered up to `drain_s`, then all ends."""
+        self.repository.is_closing = True
+        deadline = asyncio.get_running_loop().time() + self.config.drain_s
+        if self._grpc is not None:
+            await self._grpc.stop(self.config.drain_s)
+        if self._http is not None:
+            await self._http.stop(deadline)
+        await self.repository.close()
+
+
+async def serve(config: ServerConfig, on_ready: Callable[[Server, Ports], None]) -> None:
+    """Run until SIGTERM or SIGINT; a second signal ends without waiting."""
+    server = Server(config)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    ports = await server.start()
+    on_ready(server, ports)
+    await stopping.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    logger.info("stopping: requests under way have %g s", config.drain_s)
+    await server.stop()

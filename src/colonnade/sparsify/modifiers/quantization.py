@@ -1,0 +1,101 @@
+"""Quantization-aware training to int8 weights and uint8 activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from colonnade.errors import RecipeError
+from colonnade.sparsify.modifier import Action, Modifier, Moment
+
+if TYPE_CHECKING:
+    from colonnade.sparsify.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization(Modifier):
+    """From `start` on, train with what 8 bits hold; the model is left with its int8 weights.
+
+    Weights are symmetric by output channel, activations asymmetric by tensor; zeros stay zeros.
+    From `freeze_observers` the ranges of activations stay, from `freeze_batch_norm` the statistics
+    of batch-norms: each is then folded into the convolution before it.
+    """
+
+    targets: tuple[str, ...] = ("quantizable",)
+    ignore: tuple[str, ...] = ()
+    freeze_observers: Moment | None = None
+    """None: never."""
+    freeze_batch_norm: Moment | None = None
+    """None: at `start`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("freeze_observers", "freeze_batch_norm"):
+            value = getattr(self, name)
+            if value is not None and value < self.start:
+                raise RecipeError(
+                    f"expected {self.start:g} (start) or more, got {value:g}", parameter=name
+                )
+
+    def initialize(self, run: Run) -> Action:
+        """Find the layers."""
+        from colonnade.sparsify.quantize.prepare import find_quantizable
+
+        chosen = find_quantizable(run.model, self.targets, self.ignore)
+        return _Quantize(self, tuple(chosen), run)
+
+
+class _Quantize(Action):
+    def __init__(self, modifier: Quantization, names: tuple[str, ...], run: Run) -> None:
+        self._modifier = modifier
+        self._names = names
+        self._run = run
+        self._is_prepared = False
+
+    def before_step(self, run: Run) -> None:
+        if run.step < run.step_of(self._modifier.start):
+            return
+        if not self._is_prepared:
+            self._prepare(run)
+        self._set_phase(run)
+
+    def finalize(self, run: Run) -> None:
+        from colonnade.sparsify.quantize.layers import bake
+
+        if self._is_prepared:
+            self._set_phase(run)
+            bake(run.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"is_prepared": self._is_prepared}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["is_prepared"] and not self._is_prepared:
+            self._prepare(self._run)
+            self._set_phase(self._run)
+
+    def _prepare(self, run: Run) -> None:
+        from colonnade.sparsify.quantize.prepare import prepare
+
+        modules = {name: run.model.get_submodule(name) for name in self._names}
+        done = prepare(run.model, modules)
+        left = sorted(set(modules) - set(done))
+        if left:
+            run.note(f"not quantized, for they are no plain Linear or Conv2d: {', '.join(left)}")
+        self._is_prepared = True
+
+    def _set_phase(self, run: Run) -> None:
+        from colonnade.sparsify.quantize.fake import FakeActivation
+        from colonnade.sparsify.quantize.layers import PassedNorm
+
+        modifier = self._modifier
+        frozen = modifier.freeze_batch_norm
+        is_folded = frozen is None or run.step >= run.step_of(frozen)
+        stop = modifier.freeze_observers
+        is_observing = stop is None or run.step < run.step_of(stop)
+        for module in run.model.modules():
+            if isinstance(module, PassedNorm):
+                module.is_folded = is_folded
+            elif isinstance(module, FakeActivation):
+                module.is_observing = is_observing

@@ -1,0 +1,1 @@
+"""Eight bits while torch still trains the model: fake quantization, ranges, smoothing."""

@@ -1,0 +1,119 @@
+"""Quantization-aware training in a session: phases, sparsity, resuming, and what is left."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from colonnade.errors import RecipeError
+from colonnade.sparsify import Recipe, Session, sparsify
+from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
+from colonnade.sparsify.modifiers.quantization import Quantization
+from colonnade.sparsify.quantize.fake import weight_scales
+
+STEPS = 4
+
+
+def make_model() -> nn.Sequential:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, bias=False),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(24, 4),
+    )
+    with torch.no_grad():
+        model[0].weight[:, 0] = 0.0
+        model[4].weight[:, ::3] = 0.0
+    return model
+
+
+def make_session(model: nn.Module, **changes: Any) -> Session:
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01)
+    qat = Quantization(**({"start": 1.0} | changes))
+    recipe = Recipe.of(ConstantPruning(), qat, epochs=4.0)
+    return sparsify(model, optimizer, recipe, STEPS)
+
+
+def loss_of(model: nn.Module, step: int) -> Tensor:
+    images = torch.randn(8, 2, 4, 4, generator=torch.Generator().manual_seed(step))
+    return nn.functional.cross_entropy(model(images), torch.arange(8) % 4)
+
+
+def train(session: Session, model: nn.Module, steps: range) -> None:
+    for step in steps:
+        session.step(loss_of(model, step))
+
+
+def test_weights_end_on_their_grid_and_zeros_survive() -> None:
+    model = make_model()
+    with make_session(model) as session:
+        train(session, model, range(16))
+    for layer in (model[0], model[4]):
+        scales = weight_scales(layer.weight).reshape(-1, *[1] * (layer.weight.ndim - 1))
+        integers = layer.weight.detach() / scales
+        assert torch.allclose(integers, integers.round(), atol=1e-4)
+    assert (model[0].weight[:, 0] == 0).all()
+    assert (model[4].weight[:, ::3] == 0).all()
+    assert isinstance(model[1], nn.Identity)
+
+
+def test_phases() -> None:
+    model = make_model()
+    session = make_session(model, freeze_observers=2.0, freeze_batch_norm=3.0)
+    train(session, model, range(4))
+    assert type(model[0]) is nn.Conv2d
+    train(session, model, range(4, 8))
+    moving = model[0].input_fake_quant.high.clone()
+    train(session, model, range(8, 12))
+    assert torch.equal(model[0].input_fake_quant.high, moving)
+    mean = model[1].running_mean.clone()
+    assert not model[1].is_folded
+    train(session, model, range(12, 16))
+    assert model[1].is_folded
+    assert torch.equal(model[1].running_mean, mean)
+
+
+def test_the_model_computes_the_same_after_baking() -> None:
+    model = make_model()
+    session = make_session(model)
+    train(session, model, range(16))
+    model.eval()
+    images = torch.randn(8, 2, 4, 4)
+    expected = model(images)
+    session.finalize()
+    assert torch.allclose(model(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [2, 6, 14])
+def test_a_resumed_run_is_the_same_to_the_bit(cut: int) -> None:
+    whole, first, second = make_model(), make_model(), make_model()
+    phases = {"freeze_observers": 2.0, "freeze_batch_norm": 3.0}
+    with make_session(whole, **phases) as session:
+        train(session, whole, range(16))
+    session = make_session(first, **phases)
+    train(session, first, range(cut))
+    resumed = make_session(second, **phases)
+    resumed.run.optimizer.load_state_dict(copy.deepcopy(session.run.optimizer.state_dict()))
+    resumed.load_state_dict(copy.deepcopy(session.state_dict()))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    train(resumed, second, range(cut, 16))
+    resumed.finalize()
+    mine, theirs = second.state_dict(), whole.state_dict()
+    assert list(mine) == list(theirs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_freeze_before_the_start_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"freeze_observers: expected 1 \(start\) or more"):
+        Quantization(start=1.0, freeze_observers=0.5)
+
+
+def test_unknown_layers_are_refused() -> None:
+    with pytest.raises(RecipeError, match="no module of the model matches 'Conv3d'"):
+        make_session(make_model(), targets=("Conv3d",))
