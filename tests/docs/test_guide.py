@@ -148,3 +148,26 @@ def test_training_sparse() -> None:
     assert len(examples) == 2
     for number, code in enumerate(examples):
         exec(compile(code, f"training-sparse.md, block {number}", "exec"), {})
+def test_sparsifying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's recipe, commands and loop; the layer that the recipe leaves out stays dense."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = blocks("sparsifying.md", "yaml")
+    Path("recipe.yaml").write_text(recipe)
+    Path("theirs.yaml").write_text("modifiers: [!ConstantPruningModifier {params: __ALL__}]")
+    for commands in blocks("sparsifying.md", "console"):
+        program, *arguments = shlex.split(commands.removeprefix("$ "))
+        assert program == "colonnade"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    for number, code in enumerate(blocks("sparsifying.md", "python")):
+        exec(compile(code, f"sparsifying.md, block {number}", "exec"), names)
+        if "report.html" in code:
+            zeros = [
+                (layer.name, layer.num_zeros) for layer in names["build_report"](names["s"]).layers
+            ]
+            assert zeros == [("0.weight", round(0.8 * 512)), ("2.weight", 0)]
+    assert Path("report.html").exists()
+    assert Path("report.json").exists()
