@@ -13,8 +13,10 @@ from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
 from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.connection import make_protocol
-from colonnade.serve.http.routes import infer, metrics, models, ui
+from colonnade.serve.http.routes import infer, metrics, models, tasks, ui
 from colonnade.serve.repository import Repository
+from colonnade.serve.task_models import RepositoryModels
+from colonnade.serve.tasks import TaskService, read_task_specs
 
 RouteMaker = Callable[[Repository], list[Route]]
 ROUTES: tuple[RouteMaker, ...] = (infer.routes, models.routes, metrics.routes)
@@ -27,8 +29,14 @@ class HttpServer:
     """A running HTTP server."""
 
     def __init__(
-        self, server: uvicorn.Server, task: asyncio.Task[None], app: App, port: int
+        self,
+        server: uvicorn.Server,
+        task: asyncio.Task[None],
+        app: App,
+        port: int,
+        tasks: TaskService,
     ) -> None:
+        self._tasks = tasks
         self._server = server
         self._task = task
         self.app = app
@@ -45,13 +53,18 @@ class HttpServer:
         if waiting:
             self._server.force_exit = True
             await self._task
+        self._tasks.close()
 
 
 async def start_http_server(
     repository: Repository, config: ServerConfig, authorize: Authorize
 ) -> HttpServer:
     """Listen at the configured address; port 0 takes a free one."""
-    routes = [route for make in ROUTES for route in make(repository)]
+    models_of_tasks = RepositoryModels(repository)
+    specs = read_task_specs(config.tasks, "server")
+    service = TaskService(specs, models_of_tasks, models_of_tasks.folder_of)
+    routes = tasks.routes(service, config.limits, config.deepsparse_paths)
+    routes += [route for make in ROUTES for route in make(repository)]
     routes += ui.routes(repository, authorize)
     app = App(routes, config.limits, authorize)
     listening = _listen(config.host, config.port)
@@ -76,7 +89,7 @@ async def start_http_server(
         await asyncio.sleep(0.005)
     if task.done():
         await task
-    return HttpServer(server, task, app, listening.getsockname()[1])
+    return HttpServer(server, task, app, listening.getsockname()[1], service)
 
 
 async def _run(server: uvicorn.Server, listening: socket.socket) -> None:
