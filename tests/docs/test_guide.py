@@ -20,6 +20,7 @@ import colonnade
 from colonnade.cli.main import app
 from colonnade.pipeline.graph_spec import graph_of, read_steps
 from colonnade.quantization.data.images import ImageSpec, read_spec
+from colonnade.sparsify import read_recipe
 from tiny_model import write_tiny_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
@@ -68,6 +69,23 @@ def test_quantizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
     assert "qmatmul_columns" in result.stdout
+
+
+def test_one_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(Path("model.onnx"), features=16)
+    names: dict[str, object] = {}
+    (example,) = blocks("one-shot.md", "python")
+    exec(compile(example, "one-shot.md", "exec"), names)
+    Path("samples").mkdir()
+    for number, sample in enumerate(names["samples"][:2]):
+        np.savez(Path("samples") / f"{number}.npz", **sample)
+    (commands,) = blocks("one-shot.md", "console")
+    for line in commands.splitlines():
+        result = CliRunner().invoke(app, shlex.split(line.removeprefix("$ "))[1:])
+        assert result.exit_code == 0, result.output
+    kept = onnx.numpy_helper.to_array(onnx.load("sparse.onnx").graph.initializer[0]) != 0
+    assert set(kept.T.reshape(-1, 4).sum(1)) == {0, 4}
 
 
 def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,3 +139,12 @@ def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(example, "sessions.md", "exec"), known)
     assert known["speech"] == 1 + 2 + 3 + 4
     assert known["session"].states == {}
+
+
+def test_training_sparse() -> None:
+    recipes = [read_recipe(text) for text in blocks("training-sparse.md", "yaml")]
+    assert len(recipes) == 3
+    examples = blocks("training-sparse.md", "python")
+    assert len(examples) == 2
+    for number, code in enumerate(examples):
+        exec(compile(code, f"training-sparse.md, block {number}", "exec"), {})

@@ -26,6 +26,7 @@ from colonnade.serve.loading import LoadedModel, load_model
 from colonnade.serve.protocol import InferRequest, InferResponse
 from colonnade.serve.refusal import Kind, Refusal
 from colonnade.serve.served import ServedModel
+from colonnade.serve.tracing import Tracing
 
 Load = Callable[[ModelConfig, Path, Runtime], LoadedModel]
 
@@ -68,6 +69,7 @@ class Repository:
         self._draining: set[asyncio.Task[None]] = set()
         self.is_closing = False
         self._is_open = False
+        self.tracing: Tracing | None = None
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """The answer of a model; raises Refusal."""

@@ -16,7 +16,7 @@ import numpy as np
 from colonnade.serve.assembly import Prepared, join, prepare, split
 from colonnade.serve.batcher import NEVER, Batch, BatchQueue, Waiting
 from colonnade.serve.loading import LoadedModel
-from colonnade.serve.protocol import InferRequest, InferResponse
+from colonnade.serve.protocol import InferRequest, InferResponse, Timing
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
 from colonnade.serve.statistics import ModelStatistics
 
@@ -32,6 +32,8 @@ class _Work:
 
     prepared: Prepared
     future: asyncio.Future[Answer]
+    started_s: float = 0.0
+    timing: Timing | None = None
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ class ServedModel:
         try:
             prepared = prepare(self.loaded.signature, request.inputs, self.queue.policy.rows_max)
             outputs = self._wanted(request)
-            answer = await self._answer(request, prepared)
+            answer, timing = await self._answer(request, prepared)
         except asyncio.CancelledError:
             statistics.add_failure(Kind.CANCELLED.value, time.perf_counter() - start)
             raise
@@ -82,7 +84,11 @@ class ServedModel:
             raise
         statistics.add_success(time.perf_counter() - start, prepared.rows)
         return InferResponse(
-            self.name, self.version, request.id, {name: answer[name] for name in outputs}
+            self.name,
+            self.version,
+            request.id,
+            {name: answer[name] for name in outputs},
+            timing=timing,
         )
 
     async def drain(self) -> None:
@@ -110,7 +116,9 @@ class ServedModel:
                 )
         return request.outputs or known
 
-    async def _answer(self, request: InferRequest, prepared: Prepared) -> Answer:
+    async def _answer(
+        self, request: InferRequest, prepared: Prepared
+    ) -> tuple[Answer, Timing | None]:
         if self._is_closing:
             raise Refusal(Kind.UNAVAILABLE, "the model is being unloaded", retry_after_s=1.0)
         if self.queue.is_full:
@@ -121,15 +129,16 @@ class ServedModel:
             )
         now = self._loop.time()
         future: asyncio.Future[Answer] = self._loop.create_future()
+        work = _Work(prepared, future)
         item = Waiting(
             prepared.key, prepared.rows, now, self._priority(request),
-            self._deadline(request, now), _Work(prepared, future),
+            self._deadline(request, now), work,
         )  # fmt: skip
         self.queue.add(item)
         self._enter()
         self._pump()
         try:
-            return await future
+            return await future, work.timing
         finally:
             if not future.done() or future.cancelled():
                 self.queue.remove(item)
@@ -192,6 +201,7 @@ class ServedModel:
     def _start(self, batch: Batch, now: float) -> None:
         for item in batch.items:
             self.statistics.queue.add(now - item.arrived)
+            item.work.started_s = now
         key = (batch.items[0].key, batch.size)
         if key in self._planned:
             self._free -= 1
@@ -255,6 +265,10 @@ class ServedModel:
             self._note(batch, ran)
             for item, answer in zip(batch.items, ran.answers, strict=True):
                 if not item.work.future.done():
+                    item.work.timing = Timing(
+                        item.arrived, item.work.started_s, ran.input_s, ran.infer_s, ran.output_s,
+                        batch.rows,
+                    )  # fmt: skip
                     item.work.future.set_result(answer)
         if not self._is_closing:
             self._pump()

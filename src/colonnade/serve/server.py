@@ -15,6 +15,7 @@ from colonnade.serve.grpc.server import start_grpc_server
 from colonnade.serve.http.auth import make_authorize
 from colonnade.serve.http.listen import HttpServer, start_http_server
 from colonnade.serve.repository import Repository
+from colonnade.serve.tracing import start_tracing
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -56,6 +57,8 @@ class Server:
                 message_bytes_max=config.limits.body_bytes,
                 certificate=certificate,
             )
+        if config.trace:
+            self.repository.tracing = start_tracing(asyncio.get_running_loop().time)
         await self.repository.open(config)
         return Ports(self._http.port, grpc_port)
 
@@ -68,6 +71,8 @@ class Server:
         if self._http is not None:
             await self._http.stop(deadline)
         await self.repository.close()
+        if self.repository.tracing is not None:
+            await asyncio.to_thread(self.repository.tracing.close)
 
 
 async def serve(config: ServerConfig, on_ready: Callable[[Server, Ports], None]) -> None:

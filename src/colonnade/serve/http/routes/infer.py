@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.codec import decode_infer, encode_answer
 from colonnade.serve.http.exchange import (
     BINARY,
     JSON,
+    Header,
     header,
     read_body,
     run_while_connected,
     send,
 )
-from colonnade.serve.refusal import Kind, Refusal
+from colonnade.serve.protocol import InferResponse
+from colonnade.serve.refusal import Kind, Refusal, refusal_of
 from colonnade.serve.repository import Repository
+from colonnade.serve.tracing import Tracing
 
 LENGTH = b"inference-header-content-length"
 
@@ -31,17 +35,42 @@ def routes(repository: Repository) -> list[Route]:
         )
         request.model = exchange.names["model"]
         request.version = exchange.names.get("version", "")
-        response = await run_while_connected(repository.infer(request), exchange.receive)
+        work = run_while_connected(repository.infer(request), exchange.receive)
+        headers: tuple[Header, ...] = ()
+        if repository.tracing is None:
+            response = await work
+        else:
+            response, headers = await _traced(work, request.model, exchange, repository.tracing)
         text, length = encode_answer(response, binary, binary_default)
         if length is None:
-            await send(exchange.send, 200, text, JSON)
+            await send(exchange.send, 200, text, JSON, *headers)
         else:
-            await send(exchange.send, 200, text, BINARY, (LENGTH, str(length).encode()))
+            await send(exchange.send, 200, text, BINARY, (LENGTH, str(length).encode()), *headers)
 
     return [
         Route("POST", "/v2/models/{model}/infer", infer),
         Route("POST", "/v2/models/{model}/versions/{version}/infer", infer),
     ]
+
+
+async def _traced(
+    work: Awaitable[InferResponse], model: str, exchange: Exchange, tracing: Tracing
+) -> tuple[InferResponse, tuple[Header, ...]]:
+    """The response, and the header that names the span of this request."""
+    given = header(exchange.scope, b"traceparent")
+    trace = tracing.start("infer", model, None if given is None else given.decode("latin-1"))
+    status = 499  # the client went away
+    try:
+        response = await work
+        status = 200
+    except Exception as error:
+        status = refusal_of(error).kind.http_status
+        raise
+    finally:
+        trace.end(status)
+    if response.timing is not None:
+        trace.add_timing(response.timing)
+    return response, ((b"traceparent", trace.traceparent.encode()),)
 
 
 def _json_length(exchange: Exchange) -> int | None:
