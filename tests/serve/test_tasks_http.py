@@ -267,7 +267,7 @@ def test_clients_of_deepsparse(engines: dict[str, colonnade.Engine]) -> None:
     }
     found = read_deepsparse({"endpoints": [entry]}, Path("server.yaml"))
     service = TaskService([e.task for e in found.endpoints], EngineModels(engines), lambda _: None)
-    routes = deepsparse_routes(service, found.endpoints, Exchange(read_body, wait_for))
+    routes = deepsparse_routes(service, found.by_path, Exchange(read_body, wait_for))
 
     async def go() -> list[httpx.Response]:
         transport = httpx.ASGITransport(Starlette(routes=routes))

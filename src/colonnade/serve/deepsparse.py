@@ -55,6 +55,11 @@ class DeepSparseConfig:
     threads: int | None
     notices: tuple[str, ...]
 
+    @property
+    def by_path(self) -> dict[str, str]:
+        """The names of tasks, by what stands between /v2/models/ and /infer."""
+        return {key: e.task.name for e in self.endpoints for key in (e.task.name, e.route)}
+
 
 def is_deepsparse(given: object) -> bool:
     """Whether a configuration file is one of DeepSparse's."""

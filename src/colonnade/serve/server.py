@@ -51,7 +51,17 @@ class Server:
         return [] if self._http is None else self._http.app.routes
 
     async def start(self) -> Ports:
-        """Listen, then load: liveness is there at once, readiness when every model has run."""
+        """Listen, then load: liveness is there at once, readiness when every model has run.
+
+        What was started is stopped when the rest fails.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> Ports:
         config = self.config
         authorize = make_authorize(config.api_keys_file)
         certificate = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,17 +19,29 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope
 
 from colonnade.errors import InputError
 from colonnade.pipeline.catalogue import find_task
 from colonnade.pipeline.options import near_match
 from colonnade.pipeline.results import Embedding
-from colonnade.serve.deepsparse import Endpoint, body_of_results, items_of_body
+from colonnade.serve.config import Limits
+from colonnade.serve.deepsparse import body_of_results, items_of_body
+from colonnade.serve.http import app
+from colonnade.serve.http.exchange import read_body, run_while_connected
 from colonnade.serve.task_json import ITEMS_MAX, item_of_file, items_of_json, kind_of, plain
 from colonnade.serve.tasks import TaskService, TaskSpec, UnknownTaskError
 
+ENDS = ("", "/from_files")
+PATHS = (
+    ("GET", "/v1/tasks"),
+    ("GET", "/v1/tasks/{name}"),
+    ("POST", "/v1/tasks/{name}"),
+    ("POST", "/v1/embeddings"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{name}"),
+)
 FILE_TYPES = ("image/", "audio/", "application/octet-stream", "text/plain")
 
 
@@ -39,6 +51,23 @@ class Exchange:
 
     read_body: Callable[[Scope, Receive], Awaitable[bytes]]
     while_connected: Callable[[Awaitable[Any], Receive], Awaitable[Any]]
+
+
+def routes(service: TaskService, limits: Limits, by_path: Mapping[str, str]) -> list[app.Route]:
+    """The routes as the application has them; `by_path`: tasks of DeepSparse's paths."""
+
+    async def read(scope: Scope, receive: Receive) -> bytes:
+        return await read_body(scope, receive, limits)
+
+    exchange = Exchange(read, run_while_connected)
+    first = deepsparse_routes(service, by_path, exchange)
+    router = Router([*first, *task_routes(service, exchange)])
+
+    async def handle(request: app.Exchange) -> None:
+        await router(request.scope, request.receive, request.send)
+
+    pairs = [("POST", f"/v2/models/{path}/infer{end}") for path in by_path for end in ENDS]
+    return [app.Route(method, path, handle) for method, path in (*pairs, *PATHS)]
 
 
 def task_routes(service: TaskService, exchange: Exchange) -> list[Route]:
@@ -87,18 +116,17 @@ def task_routes(service: TaskService, exchange: Exchange) -> list[Route]:
 
 
 def deepsparse_routes(
-    service: TaskService, endpoints: Sequence[Endpoint], exchange: Exchange
+    service: TaskService, by_path: Mapping[str, str], exchange: Exchange
 ) -> list[Route]:
     """What clients of DeepSparse's server call; to stand before the routes of the same paths."""
-    by_path = {key: e.task for e in endpoints for key in (e.task.name, e.route)}
 
     async def infer(request: Request) -> Response:
-        spec = _endpoint(by_path, request)
+        spec = service.spec(_task_at(by_path, request))
         body = _json(await exchange.read_body(request.scope, request.receive))
         return await _answer(spec, items_of_body(spec.task, body), request)
 
     async def infer_files(request: Request) -> Response:
-        spec = _endpoint(by_path, request)
+        spec = service.spec(_task_at(by_path, request))
         return await _answer(spec, await _items(kind_of(spec.task), request, exchange), request)
 
     async def _answer(spec: TaskSpec, items: list[Any], request: Request) -> Response:
@@ -112,7 +140,7 @@ def deepsparse_routes(
     ]
 
 
-def _endpoint(by_path: Mapping[str, TaskSpec], request: Request) -> TaskSpec:
+def _task_at(by_path: Mapping[str, str], request: Request) -> str:
     path = request.path_params["path"]
     if path not in by_path:
         raise UnknownTaskError(f"unknown model {path!r}; {near_match(path, list(by_path))}")
