@@ -7,8 +7,9 @@ those with the same key can be rows of one batch. A group is due when
 - its oldest request has waited `delay_s`, or
 - the deadline of one of them is so near that it has to start now.
 
-A batch then gets as many rows as cost least time per row, by what batches of each size took so far,
-rounded up to a size that the engine has a plan for. Nothing is held back for the sake of a batch
+A batch gets all rows of its group, rounded up to a size that the engine has a plan for, or only as
+many as fill a smaller size where that and a batch of the rest take less time, by what batches of
+each size took so far. Nothing is held back for the sake of a batch
 beyond `delay_s`, and nothing whose deadline has passed is run.
 """
 
@@ -180,19 +181,22 @@ def choose_rows(rows: int, policy: BatchPolicy, run_s: Mapping[int, float]) -> i
     """How many of `rows` to run now: all of them, padded, or only as many as fill a smaller batch.
 
     >>> policy = BatchPolicy((1, 8, 16))
-    >>> choose_rows(9, policy, {8: 0.8, 16: 1.6})   # 9 rows in 1.6 s, or 8 in 0.8 s
+    >>> run_s = {1: 0.2, 8: 0.8, 16: 1.6}
+    >>> choose_rows(9, policy, run_s)    # all in 1.6 s, or 8 and then 1 in 1.0 s
     8
-    >>> choose_rows(15, policy, {8: 0.8, 16: 1.6})
+    >>> choose_rows(15, policy, run_s)   # 1.6 s either way
     15
     """
     if rows in policy.preferred:
         return rows
-    up = _size_for(rows, policy.sizes)
-    smaller = [size for size in policy.sizes if size <= rows]
-    if up == rows or not smaller or up not in run_s or smaller[-1] not in run_s:
+    smaller = [size for size in policy.sizes if size < rows]
+    if not smaller:
         return rows
     down = smaller[-1]
-    return rows if run_s[up] / rows <= run_s[down] / down else down
+    padded, rest = _size_for(rows, policy.sizes), _size_for(rows - down, policy.sizes)
+    if padded == rows or not {padded, down, rest} <= run_s.keys():
+        return rows
+    return rows if run_s[padded] <= run_s[down] + run_s[rest] else down
 
 
 def _size_for(rows: int, sizes: tuple[int, ...]) -> int:

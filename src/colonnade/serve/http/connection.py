@@ -1,4 +1,5 @@
-"""A connection that ends itself: slow or huge headers, too many chunks, answers nobody reads.
+"""A connection that ends itself: slow or huge headers, too many chunks or requests at once, answers
+that nobody reads.
 
 uvicorn has limits for none of these. Deadlines of a body are those of `exchange.read_body`.
 """
@@ -11,6 +12,9 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from colonnade.serve.config import Limits
+
+PIPELINED_MAX = 64
+"""Requests that may wait behind the one that is being answered, on one connection."""
 
 
 def make_protocol(limits: Limits) -> type[HttpToolsProtocol]:
@@ -37,6 +41,8 @@ def make_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
             if self._is_in_headers:
                 if self._deadline is None:
                     self._arm()
@@ -52,15 +58,19 @@ def make_protocol(limits: Limits) -> type[HttpToolsProtocol]:
             size = sum(len(name) + len(value) for name, value in self.headers)
             if size + len(self.url) > limits.header_bytes or len(self.headers) > limits.headers:
                 self._end(b"431 Request Header Fields Too Large")
-                return
-            super().on_headers_complete()
+            elif self.parser.get_http_version() == "0.9" or len(self.pipeline) >= PIPELINED_MAX:
+                self._end(b"400 Bad Request")
+            if not self.transport.is_closing():
+                super().on_headers_complete()
 
-        def on_body(self, body: bytes) -> None:
+        def on_chunk_header(self) -> None:
             self._chunks += 1
             if self._chunks > limits.chunks:
                 self._end(b"413 Content Too Large")
-                return
-            super().on_body(body)
+
+        def on_body(self, body: bytes) -> None:
+            if not self.transport.is_closing():
+                super().on_body(body)
 
         def on_message_complete(self) -> None:
             super().on_message_complete()
