@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+
 from accuracy import fashion, nm, resnet
 from models.packages import PackageUnavailableError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from accuracy import nm, table
 from accuracy.results import Results, open_results
 from models import debian
