@@ -18,20 +18,21 @@ from colonnade.serve.http.exchange import (
 )
 from colonnade.serve.protocol import InferResponse
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
+from colonnade.serve.regions import Regions
 from colonnade.serve.repository import Repository
 from colonnade.serve.tracing import Tracing
 
 LENGTH = b"inference-header-content-length"
 
 
-def routes(repository: Repository) -> list[Route]:
+def routes(repository: Repository, regions: Regions) -> list[Route]:
     """Of this repository."""
 
     async def infer(exchange: Exchange) -> None:
         body = await read_body(exchange.scope, exchange.receive, exchange.limits)
         now = asyncio.get_running_loop().time()
-        request, binary, binary_default = decode_infer(
-            body, _json_length(exchange), now, exchange.limits.tensors
+        request, forms = decode_infer(
+            body, _json_length(exchange), now, exchange.limits.tensors, regions
         )
         request.model = exchange.names["model"]
         request.version = exchange.names.get("version", "")
@@ -41,7 +42,7 @@ def routes(repository: Repository) -> list[Route]:
             response = await work
         else:
             response, headers = await _traced(work, request.model, exchange, repository.tracing)
-        text, length = encode_answer(response, binary, binary_default)
+        text, length = encode_answer(response, forms, regions)
         if length is None:
             await send(exchange.send, 200, text, JSON, *headers)
         else:
