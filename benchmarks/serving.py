@@ -439,7 +439,10 @@ def _rows(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     rows = ["| part | figure | value | machine |", "|---|---|---|---|"]
     for part, figures in found.items():
         machine = figures["machine"]
-        where = f"{machine.get('cpu', '')}, server on {len(machine['server_cpus'])} CPUs"
+        where = (
+            f"{machine.get('cpu', '')}, server on {len(machine['server_cpus'])} CPUs, "
+            f"load average {machine.get('load_average', 0.0):.0f}"
+        )
         for name, value in figures.items():
             if name != "machine":
                 rows.append(f"| {part} | {name.replace('_', ' ')} | {_cell(value)} | {where} |")

@@ -58,6 +58,10 @@ def load_test(
             "around the point of saturation, which is looked for first.",
         ),
     ] = None,
+    loads: Annotated[
+        list[float] | None,
+        typer.Option("--load", min=0.01, help="Shares of saturation to offer; repeatable."),
+    ] = None,
     seconds: Annotated[
         float, typer.Option("--time", "-t", min=0.1, help="Seconds of each step.")
     ] = 10.0,
@@ -114,7 +118,7 @@ def load_test(
         _verify_installed()
         for target in (export_path, plot_path):
             verify_folder(target)
-        plan = _Plan(tuple(rates or ()), seconds, clients_max)
+        plan = _Plan(tuple(rates or ()), tuple(loads or ()), seconds, clients_max)
         from colonnade.bench.load.pool import PoolOptions
         from colonnade.bench.load.sender import Traffic
         from colonnade.bench.load.target import choose_model, parse_url
@@ -145,6 +149,7 @@ def load_test(
 @dataclass(frozen=True)
 class _Plan:
     rates: Sequence[float]
+    loads: Sequence[float]
     seconds: float
     clients_max: int
 
@@ -182,7 +187,7 @@ def _requests(
 
 def _run(traffic: Traffic, plan: _Plan, progress: ProgressCall) -> LoadTest:
     from colonnade.bench.load.loop import run
-    from colonnade.bench.load.search import run_load_test
+    from colonnade.bench.load.search import LOADS, run_load_test
     from colonnade.bench.load.sender import send_closed_loop, send_open_loop
 
     async def closed(clients: int) -> Step:
@@ -193,7 +198,8 @@ def _run(traffic: Traffic, plan: _Plan, progress: ProgressCall) -> LoadTest:
         progress(f"{rate_per_s:.1f} requests per second", None)
         return await send_open_loop(traffic, rate_per_s, plan.seconds)
 
-    return run(run_load_test(closed, open_, plan.clients_max, rates=plan.rates))
+    loads = plan.loads or LOADS
+    return run(run_load_test(closed, open_, plan.clients_max, loads, plan.rates))
 
 
 def _show(console: Console, found: LoadTest) -> None:

@@ -9,7 +9,7 @@ import pytest
 import serving
 from colonnade.bench.load.target import Server
 
-MACHINE = {"cpu": "a CPU", "server_cpus": [0], "client_cpus": [1]}
+MACHINE = {"cpu": "a CPU", "load_average": 3.2, "server_cpus": [0], "client_cpus": [1]}
 
 
 def test_figures_go_between_their_marks(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_figures_go_between_their_marks(tmp_path: Path) -> None:
     note.write_text("# Serving\n\nBefore.\n\n## After\n")
     serving.write_note({"overhead": {"share": 0.654321, "machine": MACHINE}}, note)
     first = note.read_text()
-    assert "| overhead | share | 0.654 | a CPU, server on 1 CPUs |" in first
+    assert "| overhead | share | 0.654 | a CPU, server on 1 CPUs, load average 3 |" in first
     serving.write_note({"overhead": {"share": 0.7, "machine": MACHINE}}, note)
     second = note.read_text()
     assert second == first.replace("0.654", "0.7")

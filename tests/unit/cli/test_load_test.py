@@ -84,7 +84,9 @@ def test_given_rates_make_a_document_and_a_picture(url: str, tmp_path: Path) -> 
 
 
 def test_saturation_is_found(url: str) -> None:
-    run = CliRunner().invoke(app, ["load-test", url, *FAST[:1], "0.1", *FAST[2:], "--clients", "1"])
+    run = CliRunner().invoke(
+        app, ["load-test", url, "--time", "2", *FAST[2:], "--clients", "1", "--load", "0.5"]
+    )
     assert run.exit_code == 0, run.output
     document = json.loads(run.stdout)
     assert document["saturation_per_s"] > 0
