@@ -147,6 +147,10 @@ class ServerConfig(_Strict):
     drain_s: Annotated[float, Field(gt=0)] = 30.0
     log: Literal["text", "json", "off"] = "text"
     log_requests: bool = False
+    trace: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra trace.",
+    )
     shared_memory: bool = Field(
         default=True, description="Whether clients on this machine may pass tensors in /dev/shm."
     )

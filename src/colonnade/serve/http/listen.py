@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 import uvicorn
 
@@ -13,12 +12,10 @@ from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
 from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.connection import make_protocol
-from colonnade.serve.http.routes import infer, metrics, models, ui
+from colonnade.serve.http.routes import control, infer, metrics, models, ui
+from colonnade.serve.regions import NoRegions
 from colonnade.serve.repository import Repository
-
-RouteMaker = Callable[[Repository], list[Route]]
-ROUTES: tuple[RouteMaker, ...] = (infer.routes, models.routes, metrics.routes)
-"""A resource adds its line here."""
+from colonnade.serve.shared_memory import SharedMemory
 
 BACKLOG = 1024
 
@@ -47,13 +44,30 @@ class HttpServer:
             await self._task
 
 
+def make_routes(
+    repository: Repository,
+    config: ServerConfig,
+    authorize: Authorize,
+    memory: SharedMemory | None = None,
+) -> list[Route]:
+    """Every route of a server; a resource adds its line here."""
+    return [
+        *infer.routes(repository, memory or NoRegions()),
+        *models.routes(repository),
+        *metrics.routes(repository),
+        *control.routes(repository, memory, model_control=config.model_control),
+        *ui.routes(repository, authorize),
+    ]
+
+
 async def start_http_server(
-    repository: Repository, config: ServerConfig, authorize: Authorize
+    repository: Repository,
+    config: ServerConfig,
+    authorize: Authorize,
+    memory: SharedMemory | None = None,
 ) -> HttpServer:
     """Listen at the configured address; port 0 takes a free one."""
-    routes = [route for make in ROUTES for route in make(repository)]
-    routes += ui.routes(repository, authorize)
-    app = App(routes, config.limits, authorize)
+    app = App(make_routes(repository, config, authorize, memory), config.limits, authorize)
     listening = _listen(config.host, config.port)
     settings = uvicorn.Config(
         app,
