@@ -21,6 +21,7 @@ from typing import Any, get_args
 import numpy as np
 
 from colonnade.pruning import PrunedModel, prune_many
+from colonnade.pruning.prune import DAMPING
 from colonnade.sparsity import Method
 from models import catalogue, packages
 from models.requirements import require
@@ -44,13 +45,14 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=get_args(Method), default=get_args(Method))
     parser.add_argument("--pattern", default="unstructured")
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
+    parser.add_argument("--damping", type=float, default=DAMPING)
     parser.add_argument("--torch", action="store_true", help="prune the torch model instead")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for method in options.methods:
         measure = _measure_torch if options.torch else _measure
-        rows += measure(method, options.pattern, options.sparsities)
+        rows += measure(method, options.pattern, options.sparsities, options.damping)
         if options.out is not None:
             options.out.write_text(json.dumps(rows, indent=1) + "\n")
     print("\n".join(table(rows)))
@@ -70,29 +72,34 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _measure(method: Method, pattern: str, sparsities: Sequence[float]) -> list[dict[str, Any]]:
+def _measure(
+    method: Method, pattern: str, sparsities: Sequence[float], damping: float
+) -> list[dict[str, Any]]:
     start = time.process_time()
     calibration, validation = read_samples()
     made = prune_many(
         catalogue.build(MODEL), calibration, sparsities,
-        pattern=pattern, method=method, validation=validation,
+        pattern=pattern, method=method, damping=damping, validation=validation,
     )  # fmt: skip
     seconds = time.process_time() - start
-    return [_row(method, pattern, model, seconds) for model in made]
+    return [_row(method, pattern, damping, model, seconds) for model in made]
 
 
-def _row(method: Method, pattern: str, model: PrunedModel, cpu_s: float) -> dict[str, Any]:
+def _row(
+    method: Method, pattern: str, damping: float, model: PrunedModel, cpu_s: float
+) -> dict[str, Any]:
     (output,) = model.report.outputs
     errors = [layer.error for layer in model.report.layers if layer.error is not None]
     return {
-        "source": "onnx", "method": method, "pattern": pattern, "sparsity": model.report.sparsity,
+        "source": "onnx", "damping": damping, "method": method, "pattern": pattern,
+        "sparsity": model.report.sparsity,
         "mse": output.mse, "sqnr_db": output.sqnr_db, "agreement": output.agreement,
         "layer_error": float(np.mean(errors)), "cpu_s_of_all_points": round(cpu_s, 1),
     }  # fmt: skip
 
 
 def _measure_torch(
-    method: Method, pattern: str, sparsities: Sequence[float]
+    method: Method, pattern: str, sparsities: Sequence[float], damping: float
 ) -> list[dict[str, Any]]:
     """As `_measure`, in batches of the photos' crops, with batch normalisation re-estimated."""
     import torch
@@ -111,13 +118,14 @@ def _measure_torch(
         start = time.process_time()
         model = load()
         results = oneshot(
-            model, list(calibration.split(CROPS)), sparsity=sparsity, pattern=pattern, method=method
-        )
+            model, list(calibration.split(CROPS)),
+            sparsity=sparsity, pattern=pattern, method=method, damping=damping,
+        )  # fmt: skip
         with torch.no_grad():
             answers = model(validation)
         mse = float((answers - exact).square().mean())
         rows.append({
-            "source": "torch", "method": method, "pattern": pattern,
+            "source": "torch", "damping": damping, "method": method, "pattern": pattern,
             "sparsity": float(np.mean([result.sparsity for result in results])), "mse": mse,
             "sqnr_db": float(10 * np.log10(float(exact.square().mean()) / mse)),
             "agreement": float((answers.argmax(1) == exact.argmax(1)).float().mean()),

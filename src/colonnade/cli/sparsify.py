@@ -21,6 +21,7 @@ from colonnade.cli.sparsify_analysis import (
 from colonnade.cli.sparsify_report import COLUMNS, NUMERIC, layer_row, summary, write_json
 from colonnade.errors import InputError
 from colonnade.pruning import Report, prune
+from colonnade.pruning.prune import DAMPING
 from colonnade.quantization import Reading
 from colonnade.quantization.data.images import read_spec
 from colonnade.quantization.data.open import LENGTH_MAX
@@ -95,6 +96,10 @@ def oneshot(
         bool,
         typer.Option("--correct/--no-correct", help="Let biases take up changes of the mean."),
     ] = True,
+    damping: Annotated[
+        float,
+        typer.Option("--damping", help="More trusts the data less: of a Hessian's mean diagonal."),
+    ] = DAMPING,
     validation: Annotated[
         str | None,
         typer.Option("--validation", metavar="DATA", help="Compare on this data instead."),
@@ -149,8 +154,8 @@ def oneshot(
                 model, calibration,
                 sparsity=sparsity, pattern=pattern, method=method, allocation=allocation,
                 layers=layers or (), exclude=exclude or (), depthwise=depthwise,
-                sequential=sequential, correct=correct, validation=validation, reading=reading,
-                samples_max=samples, threads=threads, progress=progress,
+                sequential=sequential, correct=correct, damping=damping, validation=validation,
+                reading=reading, samples_max=samples, threads=threads, progress=progress,
             )  # fmt: skip
             made.save(target)
         if report is not None:

@@ -24,7 +24,7 @@ from colonnade.quantization.data.source import Source, checked_source
 from colonnade.sparsity.allocation import ALLOCATIONS, Allocation
 from colonnade.sparsity.masks import check_sparsity
 from colonnade.sparsity.patterns import Pattern, implied_sparsity, parse_pattern, why_not
-from colonnade.sparsity.solvers.damping import DAMPING, error_of
+from colonnade.sparsity.solvers.damping import error_of
 from colonnade.sparsity.solvers.solve import METHODS, NEEDS, Method, Tuning, solve_many
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ METADATA_KEY = "colonnade.sparsity"
 """Entry of the file's metadata: JSON of what was pruned and how."""
 HESSIAN_BYTES = 1 << 30
 """Of statistics that are held at once; more layers take more passes over the data."""
+DAMPING = 0.1
+"""More than SparseGPT's 0.01: data is scarce, and solvers fit what they see too well."""
 DEFAULT_READING = Reading()
 
 
