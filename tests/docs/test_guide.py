@@ -148,6 +148,8 @@ def test_training_sparse() -> None:
     assert len(examples) == 2
     for number, code in enumerate(examples):
         exec(compile(code, f"training-sparse.md, block {number}", "exec"), {})
+
+
 def test_sparsifying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's recipe, commands and loop; the layer that the recipe leaves out stays dense."""
     torch = pytest.importorskip("torch")
