@@ -1,10 +1,11 @@
-"""One-shot pruning of EfficientNet-Lite0, from the ONNX file alone: methods at several sparsities.
+"""One-shot pruning of EfficientNet-Lite0: methods at several sparsities, from ONNX or from torch.
 
 Calibrates on crops of 12 photos, and compares the logits with the dense model's
 on views of 8 other photos:
 
     ./dev models build efficientnet_lite0_direct
     python benchmarks/oneshot.py --out benchmarks/results/oneshot.json
+    python benchmarks/oneshot.py --torch --methods magnitude sparsegpt
 """
 
 from __future__ import annotations
@@ -43,11 +44,13 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=get_args(Method), default=get_args(Method))
     parser.add_argument("--pattern", default="unstructured")
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
+    parser.add_argument("--torch", action="store_true", help="prune the torch model instead")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for method in options.methods:
-        rows += _measure(method, options.pattern, options.sparsities)
+        measure = _measure_torch if options.torch else _measure
+        rows += measure(method, options.pattern, options.sparsities)
         if options.out is not None:
             options.out.write_text(json.dumps(rows, indent=1) + "\n")
     print("\n".join(table(rows)))
@@ -55,10 +58,13 @@ def main() -> None:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The rows in Markdown."""
-    lines = ["| method | sparsity | logit MSE | SQNR dB | same top-1 |", "|---|---|---|---|---|"]
+    lines = [
+        "| from | method | sparsity | logit MSE | SQNR dB | same top-1 |",
+        "|---|---|---|---|---|---|",
+    ]
     lines += [
-        f"| {row['method']} | {row['sparsity']:.0%} | {row['mse']:.4f} | {row['sqnr_db']:.1f} "
-        f"| {row['agreement']:.0%} |"
+        f"| {row['source']} | {row['method']} | {row['sparsity']:.0%} | {row['mse']:.4f} "
+        f"| {row['sqnr_db']:.1f} | {row['agreement']:.0%} |"
         for row in rows
     ]
     return lines
@@ -79,10 +85,46 @@ def _row(method: Method, pattern: str, model: PrunedModel, cpu_s: float) -> dict
     (output,) = model.report.outputs
     errors = [layer.error for layer in model.report.layers if layer.error is not None]
     return {
-        "method": method, "pattern": pattern, "sparsity": model.report.sparsity,
+        "source": "onnx", "method": method, "pattern": pattern, "sparsity": model.report.sparsity,
         "mse": output.mse, "sqnr_db": output.sqnr_db, "agreement": output.agreement,
         "layer_error": float(np.mean(errors)), "cpu_s_of_all_points": round(cpu_s, 1),
     }  # fmt: skip
+
+
+def _measure_torch(
+    method: Method, pattern: str, sparsities: Sequence[float]
+) -> list[dict[str, Any]]:
+    """As `_measure`, in batches of the photos' crops, with batch normalisation re-estimated."""
+    import torch
+
+    from colonnade.sparsify.oneshot.prune import oneshot
+    from models.builders.efficientnet import load
+
+    calibration, validation = (
+        torch.from_numpy(np.concatenate([sample["input"] for sample in samples]))
+        for samples in read_samples()
+    )
+    with torch.no_grad():
+        exact = load()(validation)
+    rows = []
+    for sparsity in sparsities:
+        start = time.process_time()
+        model = load()
+        results = oneshot(
+            model, list(calibration.split(CROPS)), sparsity=sparsity, pattern=pattern, method=method
+        )
+        with torch.no_grad():
+            answers = model(validation)
+        mse = float((answers - exact).square().mean())
+        rows.append({
+            "source": "torch", "method": method, "pattern": pattern,
+            "sparsity": float(np.mean([result.sparsity for result in results])), "mse": mse,
+            "sqnr_db": float(10 * np.log10(float(exact.square().mean()) / mse)),
+            "agreement": float((answers.argmax(1) == exact.argmax(1)).float().mean()),
+            "layer_error": float(np.mean([result.error for result in results])),
+            "cpu_s": round(time.process_time() - start, 1),
+        })  # fmt: skip
+    return rows
 
 
 def read_samples() -> tuple[Samples, Samples]:

@@ -28,7 +28,7 @@ ONLY_IN_BINDINGS = ("nanobind/", "Python.h", "numpy/")
 MAY_IMPORT_CORE = {"__init__", "planner", "engine", "bench", "cli"}
 """Modules of colonnade that may import colonnade._core."""
 
-MAY_IMPORT_PACKAGE = {"bench", "cli"}
+MAY_IMPORT_PACKAGE = {"bench", "cli", "serve"}
 """Modules that use colonnade as its users do: `import colonnade`."""
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')

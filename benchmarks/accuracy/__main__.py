@@ -1,4 +1,7 @@
-"""python -m accuracy nm [mlp|vit] | table, run in benchmarks/ by `./dev accuracy`."""
+"""python -m accuracy nm mlp|vit | resnet | table, run in benchmarks/ by `./dev accuracy`.
+
+Results are kept case by case: a set that was stopped goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import sys
 
 import torch
 
-from accuracy import fashion, nm
+from accuracy import fashion, nm, resnet
 from accuracy.results import open_results
+from accuracy.table import write_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,10 +21,18 @@ def main(arguments: list[str] | None = None) -> int:
     sets = parser.add_subparsers(dest="set", required=True)
     chosen = sets.add_parser("nm", help="N:M recipes on Fashion-MNIST")
     chosen.add_argument("network", nargs="+", choices=list(nm.TRAININGS))
+    chosen = sets.add_parser("resnet", help="a ResNet at 95 % sparsity, in float32 and int8")
+    chosen.add_argument("--seeds", type=int, default=3)
+    sets.add_parser("table", help="write docs/accuracy.md from what is there")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    for network in options.network:
-        run_nm(network)
+    if options.set == "table":
+        write_table()
+    elif options.set == "resnet":
+        run_resnet(options.seeds)
+    else:
+        for network in options.network:
+            run_nm(network)
     return 0
 
 
@@ -33,6 +45,16 @@ def run_nm(network: str) -> None:
             entry = nm.run_case(case, train, test)
             results.add(case.key, entry)
             print(f"{case.key}: {entry['accuracy']:.4f} ({entry['cpu_s']} s)", flush=True)
+
+
+def run_resnet(seeds: int) -> None:
+    """All seeds that are not done yet."""
+    results = open_results("resnet")
+    train, test = fashion.load()
+    for seed in range(seeds):
+        if str(seed) not in results.entries:
+            results.add(str(seed), resnet.run_seed(seed, train, test))
+            print(f"resnet/{seed}: {results.entries[str(seed)]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ RECIPES = (
     "sdgf-stepwise",
     "sdgf-geometric",
 )
+STRAIGHT = ("mdgf-linear", "mdgf-exponential", "sdgf-stepwise")
+"""Recipes that run in the straight-through reading of their gradient as well."""
 SEEDS = (0, 1, 2)
 
 
@@ -72,15 +74,12 @@ class Case:
 
 def list_cases(network: str) -> list[Case]:
     """All trainings of a network: seed by seed, so that an interrupted set is a smaller whole."""
+    straight = [name + STE_SUFFIX for name in STRAIGHT]
     cases = []
     for seed in SEEDS:
         cases.append(Case(network, DENSE, "1:1", seed))
-        for pattern in PATTERNS:
-            cases += [Case(network, recipe, pattern, seed) for recipe in RECIPES]
-    both = ("mdgf-linear", "mdgf-exponential", "sdgf-stepwise")
-    for seed in SEEDS:
-        for pattern in PATTERNS:
-            cases += [Case(network, name + STE_SUFFIX, pattern, seed) for name in both]
+        for recipe in (*RECIPES, *straight):
+            cases += [Case(network, recipe, pattern, seed) for pattern in PATTERNS]
     return cases
 
 
@@ -99,7 +98,7 @@ def run_case(case: Case, train: Split, test: Split) -> dict[str, Any]:
         weight_decay=training.weight_decay,
         fused=True,
     )
-    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total))
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, total))
     masters = None
     if case.recipe != DENSE:
         schedule = schedule_of(case, total)
@@ -143,7 +142,7 @@ def schedule_of(case: Case, total: int) -> FlowSchedule:
     return FlowSchedule(flow, parse_nm(case.pattern), phases)
 
 
-def _rate(step: int, total: int) -> float:
+def rate(step: int, total: int) -> float:
     """A linear warm-up, then a cosine to zero."""
     warm_up = WARM_UP_SHARE * total
     if step < warm_up:

@@ -264,6 +264,19 @@ std::vector<std::string> op_names() {
   return names;
 }
 
+// Positions of the operands that a call of `kernel` with `count` of them may write.
+std::vector<int> written_operands(const std::string& kernel, int count) {
+  const exec::Op* op = exec::find_op(kernel);
+  if (op == nullptr) throw nb::value_error("unknown kernel");
+  std::vector<int> written;
+  for (int i = 0; i < count; ++i) {
+    if (exec::is_written(*op, static_cast<size_t>(i), static_cast<size_t>(count))) {
+      written.push_back(i);
+    }
+  }
+  return written;
+}
+
 std::vector<std::string> opcode_names() {
   std::vector<std::string> names;
   for (const kernels::OpcodeInfo& opcode : kernels::elementwise_opcodes()) {
@@ -276,6 +289,7 @@ std::vector<std::string> opcode_names() {
 
 void bind_catalogue(nb::module_& m) {
   m.def("op_names", &op_names, "Names of the adapters a Plan may call.");
+  m.def("written_operands", &written_operands, nb::arg("kernel"), nb::arg("count"));
   m.def("elementwise_opcodes", &opcode_names, "Opcodes of element-wise programs, by number.");
   m.def(
       "panel_lanes", [](const std::string& isa) { return kernels::panel_lanes(isa_from(isa)); },

@@ -83,11 +83,23 @@ struct PrepareContext {
 using PrepareFn = std::string (*)(PrepareContext&, Prepared&);
 using RunFn = RunStatus (*)(const void* params, const RunContext&);
 
+// The operands that `run` may write: `count` from `first` on. A negative `first` counts from the
+// last one, a negative `count` reaches to it.
+struct Written {
+  int first;
+  int count;
+};
+inline constexpr Written kLast{-1, 1};
+
 struct Op {
   const char* name;
   PrepareFn prepare;
   RunFn run;
+  Written written;
 };
+
+// Whether `op` may write operand `index` of `count`.
+bool is_written(const Op& op, size_t index, size_t count);
 
 // Every adapter, gathered from the families listed in registry.cc.
 const Op* find_op(std::string_view name);

@@ -195,11 +195,24 @@ class Decoder {
       infos.push_back(number < 0 ? OperandInfo{}
                                  : info(plan_.buffers[static_cast<size_t>(number)]));
     }
+    if (std::string error = check_written(call); !error.empty()) return error;
     ParamReader params(reader_.list());
     PrepareContext context{params, infos, isa_};
     if (std::string error = call.op->prepare(context, call.prepared); !error.empty()) return error;
     if (!params.ok() || !params.at_end()) return "wrong number of parameters";
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, call.prepared.scratch_bytes);
+    return "";
+  }
+
+  // Constants were verified once, and inputs are the caller's: nothing may change them.
+  std::string check_written(const Call& call) const {
+    for (size_t i = 0; i < call.operands.size(); ++i) {
+      if (call.operands[i] < 0 || !is_written(*call.op, i, call.operands.size())) continue;
+      const Space space = plan_.buffers[static_cast<size_t>(call.operands[i])].space;
+      if (space == Space::constant || space == Space::input) {
+        return "operand " + std::to_string(i) + " is written, but is a constant or an input";
+      }
+    }
     return "";
   }
 

@@ -47,6 +47,13 @@ const std::vector<const Op*>& ops() {
 
 }  // namespace
 
+bool is_written(const Op& op, size_t index, size_t count) {
+  const auto i = static_cast<int64_t>(index), all = static_cast<int64_t>(count);
+  const int64_t first = op.written.first < 0 ? all + op.written.first : op.written.first;
+  const int64_t end = op.written.count < 0 ? all : first + op.written.count;
+  return i >= first && i < end;
+}
+
 std::span<const Op* const> all_ops() { return ops(); }
 
 const Op* find_op(std::string_view name) {

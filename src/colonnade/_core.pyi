@@ -82,6 +82,7 @@ class Executor:
 def op_names() -> list[str]:
     """Names of the adapters a Plan may call."""
 
+def written_operands(kernel: str, count: int) -> list[int]: ...
 def elementwise_opcodes() -> list[str]:
     """Opcodes of element-wise programs, by number."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import string
 from functools import cache
 from pathlib import Path
@@ -9,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import colonnade
 import models
+from colonnade.pipeline.graph_spec import read_graph
+from colonnade.serve.tasks import ServedEngine, TaskService, read_task_specs
 from models import packages
 from models.builders import minilm_files
 from models.samples import audio, photos, sentences, text_images
@@ -99,6 +104,55 @@ def test_pages_are_read() -> None:
             assert np.abs(corners.min(0) - (left, top)).max() < 12
             assert np.abs(corners.max(0) - (right, bottom)).max() < 12
             assert sum(word in words for word in line.text.split()) >= len(line.text.split()) - 1
+
+
+GRAPH = """
+steps:
+  boxes: {task: text-detection, model: det.onnx, from: input}
+  crops: {function: crop, from: [input, boxes]}
+  texts: {task: text-recognition, model: rec.onnx, each: crops}
+  lines: {function: text_lines, from: [boxes, texts]}
+output: lines
+"""
+
+
+def test_a_graph_file_reads_pages(tmp_path: Path) -> None:
+    """detect -> crop -> recognise from YAML: the same as the task `ocr`."""
+    for name in ("det", "rec"):
+        (tmp_path / f"{name}.onnx").symlink_to(build(f"rapidocr_{name}"))
+    (tmp_path / "read.yaml").write_text(GRAPH)
+    read = read_graph(tmp_path / "read.yaml")
+    ocr = colonnade.pipeline("ocr", (build("rapidocr_det"), build("rapidocr_rec")))
+    found = read(page_image(0))
+    assert found == ocr(page_image(0))
+    assert len(found) == len(text_images.page(0, 640).boxes)
+
+
+def test_a_server_reads_a_page_in_one_request() -> None:
+    """The same graph through the server's tasks: every crop goes through the recogniser's queue."""
+    engines = {name: colonnade.compile(build(f"rapidocr_{name}")) for name in ("det", "rec")}
+    batches: list[str] = []
+
+    class Models:
+        def find(self, name: str) -> ServedEngine:
+            return ServedEngine(engines[name], 4)
+
+        async def submit(self, name: str, feeds: Any) -> Any:
+            batches.append(name)
+            return await asyncio.to_thread(engines[name].run, feeds)
+
+    given = yaml.safe_load(GRAPH.replace(".onnx", ""))
+    service = TaskService(
+        read_task_specs([{"name": "read", **given}], ""), Models(), lambda _: None
+    )
+    file = io.BytesIO()
+    page_image(0).save(file, "PNG")
+    (found,) = asyncio.run(service.answer("read", [file.getvalue()]))
+    service.close()
+    ocr = colonnade.pipeline("ocr", (build("rapidocr_det"), build("rapidocr_rec")))
+    assert [line.text for line in found] == [line.text for line in ocr(page_image(0))]
+    assert batches.count("det") == 1
+    assert batches.count("rec") >= 2
 
 
 def test_a_turned_page_is_read() -> None:

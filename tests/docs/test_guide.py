@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 import colonnade
 from colonnade.cli.main import app
+from colonnade.pipeline.graph_spec import graph_of, read_steps
 from colonnade.quantization.data.images import ImageSpec, read_spec
+from colonnade.sparsify import read_recipe
 from tiny_model import write_tiny_model
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide"
@@ -68,6 +71,23 @@ def test_quantizing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "qmatmul_columns" in result.stdout
 
 
+def test_one_shot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(Path("model.onnx"), features=16)
+    names: dict[str, object] = {}
+    (example,) = blocks("one-shot.md", "python")
+    exec(compile(example, "one-shot.md", "exec"), names)
+    Path("samples").mkdir()
+    for number, sample in enumerate(names["samples"][:2]):
+        np.savez(Path("samples") / f"{number}.npz", **sample)
+    (commands,) = blocks("one-shot.md", "console")
+    for line in commands.splitlines():
+        result = CliRunner().invoke(app, shlex.split(line.removeprefix("$ "))[1:])
+        assert result.exit_code == 0, result.output
+    kept = onnx.numpy_helper.to_array(onnx.load("sparse.onnx").graph.initializer[0]) != 0
+    assert set(kept.T.reshape(-1, 4).sum(1)) == {0, 4}
+
+
 def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers", reason="transformers makes the model")
     from tiny_encoder import write_encoder
@@ -81,6 +101,13 @@ def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(examples) == 2
     for number, code in enumerate(examples):
         exec(compile(code, f"tasks.md, block {number}", "exec"), names)
+
+
+def test_the_graph_of_tasks() -> None:
+    (text,) = blocks("tasks.md", "yaml")
+    found = yaml.safe_load(text)
+    graph = graph_of("guide", read_steps(found["steps"], "guide"), (found["output"],), {})
+    assert [step.name for step in graph.steps] == ["boxes", "crops", "texts", "lines"]
 
 
 def test_the_image_specification_shows_the_defaults(tmp_path: Path) -> None:
@@ -112,3 +139,35 @@ def test_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(example, "sessions.md", "exec"), known)
     assert known["speech"] == 1 + 2 + 3 + 4
     assert known["session"].states == {}
+
+
+def test_training_sparse() -> None:
+    recipes = [read_recipe(text) for text in blocks("training-sparse.md", "yaml")]
+    assert len(recipes) == 3
+    examples = blocks("training-sparse.md", "python")
+    assert len(examples) == 2
+    for number, code in enumerate(examples):
+        exec(compile(code, f"training-sparse.md, block {number}", "exec"), {})
+def test_sparsifying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's recipe, commands and loop; the layer that the recipe leaves out stays dense."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = blocks("sparsifying.md", "yaml")
+    Path("recipe.yaml").write_text(recipe)
+    Path("theirs.yaml").write_text("modifiers: [!ConstantPruningModifier {params: __ALL__}]")
+    for commands in blocks("sparsifying.md", "console"):
+        program, *arguments = shlex.split(commands.removeprefix("$ "))
+        assert program == "colonnade"
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    for number, code in enumerate(blocks("sparsifying.md", "python")):
+        exec(compile(code, f"sparsifying.md, block {number}", "exec"), names)
+        if "report.html" in code:
+            zeros = [
+                (layer.name, layer.num_zeros) for layer in names["build_report"](names["s"]).layers
+            ]
+            assert zeros == [("0.weight", round(0.8 * 512)), ("2.weight", 0)]
+    assert Path("report.html").exists()
+    assert Path("report.json").exists()

@@ -13,11 +13,11 @@ import tritonclient.grpc as grpc_client
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http as http_client
 import tritonclient.http.aio as http_aio
-from running_server import Running, running
 from tritonclient.utils import InferenceServerException
 
 import colonnade
 from colonnade.serve.config import ModelConfig, ServerConfig
+from running_server import Running, running
 from tiny_model import FEATURES, write_tiny_model
 
 CLIENTS = {"http": http_client, "grpc": grpc_client}

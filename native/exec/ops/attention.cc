@@ -89,7 +89,7 @@ RunStatus run(const void* params, const RunContext& context) {
   return {};
 }
 
-constexpr Op kOps[] = {{"attention", &prepare, &run}};
+constexpr Op kOps[] = {{"attention", &prepare, &run, {4, 1}}};
 
 }  // namespace
 

@@ -257,11 +257,11 @@ RunStatus run_mean(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"bytes_binary", &prepare_binary, &run_binary},
-    {"bytes_table", &prepare_table, &run_table},
-    {"bytes_table_columns", &prepare_table_columns, &run_table_columns},
-    {"bytes_pool", &prepare_pool, &run_pool},
-    {"bytes_mean", &prepare_mean, &run_mean},
+    {"bytes_binary", &prepare_binary, &run_binary, {8, 1}},
+    {"bytes_table", &prepare_table, &run_table, kLast},
+    {"bytes_table_columns", &prepare_table_columns, &run_table_columns, kLast},
+    {"bytes_pool", &prepare_pool, &run_pool, {5, 1}},
+    {"bytes_mean", &prepare_mean, &run_mean, {5, 1}},
 };
 
 }  // namespace

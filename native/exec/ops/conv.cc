@@ -182,9 +182,9 @@ RunStatus run_depthwise(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"conv", &prepare_conv, &run_conv},
-    {"conv_transpose", &prepare_conv_transpose, &run_conv},
-    {"depthwise", &prepare_depthwise, &run_depthwise},
+    {"conv", &prepare_conv, &run_conv, {4, 1}},
+    {"conv_transpose", &prepare_conv_transpose, &run_conv, {4, 1}},
+    {"depthwise", &prepare_depthwise, &run_depthwise, {4, 1}},
 };
 
 }  // namespace

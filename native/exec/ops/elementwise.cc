@@ -147,7 +147,7 @@ RunStatus run_elementwise(const void* params, const RunContext& context) {
   return {};
 }
 
-constexpr Op kOps[] = {{"elementwise", &prepare_elementwise, &run_elementwise}};
+constexpr Op kOps[] = {{"elementwise", &prepare_elementwise, &run_elementwise, kLast}};
 
 }  // namespace
 

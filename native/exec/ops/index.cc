@@ -441,16 +441,16 @@ RunStatus run_scan(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"gather", &prepare_gather, &run_gather},
-    {"gather_elements", &prepare_gather_elements, &run_gather_elements},
-    {"gather_nd", &prepare_gather_nd, &run_gather_nd},
-    {"scatter_elements", &prepare_scatter_elements, &run_scatter_elements},
-    {"scatter_nd", &prepare_scatter_nd, &run_scatter_nd},
-    {"one_hot", &prepare_one_hot, &run_one_hot},
-    {"where", &prepare_where, &run_where},
-    {"arg", &prepare_arg, &run_arg},
-    {"top_k", &prepare_top_k, &run_top_k},
-    {"scan", &prepare_scan, &run_scan},
+    {"gather", &prepare_gather, &run_gather, kLast},
+    {"gather_elements", &prepare_gather_elements, &run_gather_elements, kLast},
+    {"gather_nd", &prepare_gather_nd, &run_gather_nd, kLast},
+    {"scatter_elements", &prepare_scatter_elements, &run_scatter_elements, kLast},
+    {"scatter_nd", &prepare_scatter_nd, &run_scatter_nd, kLast},
+    {"one_hot", &prepare_one_hot, &run_one_hot, kLast},
+    {"where", &prepare_where, &run_where, kLast},
+    {"arg", &prepare_arg, &run_arg, kLast},
+    {"top_k", &prepare_top_k, &run_top_k, {1, 2}},
+    {"scan", &prepare_scan, &run_scan, kLast},
 };
 
 }  // namespace

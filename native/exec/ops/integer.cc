@@ -288,9 +288,11 @@ RunStatus run_reduce(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"map_binary", &prepare_binary, &run_binary},       {"map_unary", &prepare_unary, &run_unary},
-    {"map_variadic", &prepare_variadic, &run_variadic}, {"clip", &prepare_clip, &run_clip},
-    {"reduce_axes", &prepare_reduce, &run_reduce},
+    {"map_binary", &prepare_binary, &run_binary, kLast},
+    {"map_unary", &prepare_unary, &run_unary, kLast},
+    {"map_variadic", &prepare_variadic, &run_variadic, kLast},
+    {"clip", &prepare_clip, &run_clip, kLast},
+    {"reduce_axes", &prepare_reduce, &run_reduce, kLast},
 };
 
 }  // namespace

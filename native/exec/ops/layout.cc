@@ -61,8 +61,8 @@ RunStatus run_from_panels(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"rows_to_columns", &prepare_to_panels, &run_to_panels},
-    {"columns_to_rows", &prepare_from_panels, &run_from_panels},
+    {"rows_to_columns", &prepare_to_panels, &run_to_panels, kLast},
+    {"columns_to_rows", &prepare_from_panels, &run_from_panels, kLast},
 };
 
 }  // namespace

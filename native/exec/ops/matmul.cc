@@ -227,9 +227,9 @@ RunStatus run_general(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"matmul_columns", &prepare_columns, &run_columns},
-    {"matmul_rows", &prepare_rows, &run_rows},
-    {"matmul_general", &prepare_general, &run_general},
+    {"matmul_columns", &prepare_columns, &run_columns, {4, 1}},
+    {"matmul_rows", &prepare_rows, &run_rows, {3, 1}},
+    {"matmul_general", &prepare_general, &run_general, kLast},
 };
 
 }  // namespace

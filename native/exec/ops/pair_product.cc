@@ -230,8 +230,8 @@ RunStatus run_attention(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"qmatmul_rows", &prepare_matmul, &run_matmul},
-    {"qattention", &prepare_attention, &run_attention},
+    {"qmatmul_rows", &prepare_matmul, &run_matmul, {kY, 1}},
+    {"qattention", &prepare_attention, &run_attention, {kAttentionY, 1}},
 };
 
 }  // namespace

@@ -96,8 +96,8 @@ RunStatus run_global(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"pool_window", &prepare_window, &run_window},
-    {"pool_global", &prepare_global, &run_global},
+    {"pool_window", &prepare_window, &run_window, kLast},
+    {"pool_global", &prepare_global, &run_global, kLast},
 };
 
 }  // namespace

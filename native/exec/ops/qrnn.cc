@@ -142,7 +142,7 @@ RunStatus run_byte_recurrent(const void* params, const RunContext& context) {
   return {};
 }
 
-constexpr Op kOps[] = {{"qrecurrent", &prepare_byte_recurrent, &run_byte_recurrent}};
+constexpr Op kOps[] = {{"qrecurrent", &prepare_byte_recurrent, &run_byte_recurrent, {kWork, 4}}};
 
 }  // namespace
 

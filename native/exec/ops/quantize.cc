@@ -122,9 +122,9 @@ RunStatus run_dynamic_scale(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"quantize", &prepare_quantize, &run_quantize},
-    {"dequantize", &prepare_dequantize, &run_quantize},
-    {"dynamic_scale", &prepare_dynamic_scale, &run_dynamic_scale},
+    {"quantize", &prepare_quantize, &run_quantize, kLast},
+    {"dequantize", &prepare_dequantize, &run_quantize, kLast},
+    {"dynamic_scale", &prepare_dynamic_scale, &run_dynamic_scale, {1, 2}},
 };
 
 }  // namespace

@@ -536,15 +536,15 @@ RunStatus run_from_bytes(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"qmatmul_columns", &prepare_matmul, &run_matmul},
-    {"qconv", &prepare_conv, &run_conv},
-    {"qdepthwise", &prepare_depthwise, &run_depthwise},
-    {"qsparse_columns", &prepare_sparse_columns, &run_sparse},
-    {"qsparse_conv", &prepare_sparse_conv, &run_sparse},
-    {"quantize_columns", &prepare_quantize, &run_quantize},
-    {"dequantize_columns", &prepare_dequantize, &run_dequantize},
-    {"rows_to_bytes", &prepare_to_bytes, &run_to_bytes},
-    {"bytes_to_rows", &prepare_from_bytes, &run_from_bytes},
+    {"qmatmul_columns", &prepare_matmul, &run_matmul, {kY, 1}},
+    {"qconv", &prepare_conv, &run_conv, {kY, 1}},
+    {"qdepthwise", &prepare_depthwise, &run_depthwise, {kY, 1}},
+    {"qsparse_columns", &prepare_sparse_columns, &run_sparse, {kY, 1}},
+    {"qsparse_conv", &prepare_sparse_conv, &run_sparse, {kY, 1}},
+    {"quantize_columns", &prepare_quantize, &run_quantize, kLast},
+    {"dequantize_columns", &prepare_dequantize, &run_dequantize, kLast},
+    {"rows_to_bytes", &prepare_to_bytes, &run_to_bytes, kLast},
+    {"bytes_to_rows", &prepare_from_bytes, &run_from_bytes, kLast},
 };
 
 }  // namespace

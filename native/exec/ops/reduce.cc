@@ -196,10 +196,10 @@ RunStatus run_group_norm(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"reduce", &prepare_reduce, &run_reduce},
-    {"softmax", &prepare_softmax, &run_softmax},
-    {"norm", &prepare_norm, &run_norm},
-    {"group_norm", &prepare_group_norm, &run_group_norm},
+    {"reduce", &prepare_reduce, &run_reduce, kLast},
+    {"softmax", &prepare_softmax, &run_softmax, kLast},
+    {"norm", &prepare_norm, &run_norm, {4, 2}},
+    {"group_norm", &prepare_group_norm, &run_group_norm, {3, 1}},
 };
 
 }  // namespace

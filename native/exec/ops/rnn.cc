@@ -131,7 +131,7 @@ RunStatus run_recurrent(const void* params, const RunContext& context) {
   return {};
 }
 
-constexpr Op kOps[] = {{"recurrent", &prepare_recurrent, &run_recurrent}};
+constexpr Op kOps[] = {{"recurrent", &prepare_recurrent, &run_recurrent, {kWork, 4}}};
 
 }  // namespace
 

@@ -484,16 +484,16 @@ RunStatus run_trilu(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"strided_copy", &prepare_copy, &run_copy},
-    {"copy", &prepare_bytes, &run_bytes},
-    {"concat", &prepare_concat, &run_concat},
-    {"split", &prepare_split, &run_split},
-    {"grid_gather", &prepare_grid_gather, &run_grid_gather},
-    {"resample", &prepare_resample, &run_resample},
-    {"grid_sample", &prepare_grid_sample, &run_grid_sample},
-    {"cast", &prepare_cast, &run_cast},
-    {"reverse_sequence", &prepare_reverse, &run_reverse},
-    {"trilu", &prepare_trilu, &run_trilu},
+    {"strided_copy", &prepare_copy, &run_copy, kLast},
+    {"copy", &prepare_bytes, &run_bytes, kLast},
+    {"concat", &prepare_concat, &run_concat, kLast},
+    {"split", &prepare_split, &run_split, {1, -1}},
+    {"grid_gather", &prepare_grid_gather, &run_grid_gather, kLast},
+    {"resample", &prepare_resample, &run_resample, kLast},
+    {"grid_sample", &prepare_grid_sample, &run_grid_sample, kLast},
+    {"cast", &prepare_cast, &run_cast, kLast},
+    {"reverse_sequence", &prepare_reverse, &run_reverse, kLast},
+    {"trilu", &prepare_trilu, &run_trilu, kLast},
 };
 
 }  // namespace

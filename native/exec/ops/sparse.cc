@@ -177,8 +177,8 @@ RunStatus run_conv(const void* params, const RunContext& context) {
 }
 
 constexpr Op kOps[] = {
-    {"sparse_columns", &prepare_columns, &run_columns},
-    {"sparse_conv", &prepare_conv, &run_conv},
+    {"sparse_columns", &prepare_columns, &run_columns, {4, 1}},
+    {"sparse_conv", &prepare_conv, &run_conv, {4, 1}},
 };
 
 }  // namespace

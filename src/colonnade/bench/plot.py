@@ -41,6 +41,38 @@ class Bar:
     high: float
 
 
+@dataclass(frozen=True)
+class VariantBar:
+    """One form of a model in one engine."""
+
+    engine: str
+    model: str
+    ms: float
+    nbytes: int
+    """Of the file."""
+    agreement: float
+    """Share of the same first answer as the dense float32 model gives."""
+    sqnr_db: float
+
+
+def plot_variants(bars: Sequence[VariantBar], title: str, path: Path) -> None:
+    """A bar for each form of a model in each engine: time, size and agreement."""
+    figure, axes = _figure(1.4 + 0.5 * len(bars))
+    names = [f"{bar.engine}, {bar.model}" for bar in bars]
+    colours = [COLOURS.get(bar.engine, OTHER_COLOUR) for bar in bars]
+    drawn = axes.barh(names, [bar.ms for bar in bars], color=colours, height=0.6)
+    labels = [
+        f" {bar.ms:.2f} ms, {bar.nbytes / 1e6:.1f} MB, {bar.agreement:.0%} same answers"
+        for bar in bars
+    ]
+    axes.bar_label(drawn, labels, padding=4)
+    axes.margins(x=0.45)
+    axes.invert_yaxis()
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("median time of a run in ms (shorter is better)")
+    _save(figure, path)
+
+
 def plot_latency(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A bar per entry of `results`: median with a whisker up to p90."""
     figure, axes = _figure(1.2 + 0.5 * len(rows))

@@ -90,12 +90,11 @@ def _with_options(
 
 
 def _run(config: ServerConfig) -> None:
-    import uvloop
-
+    from colonnade.serve.http.loop import run
     from colonnade.serve.server import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    uvloop.run(serve(config, _say_ready))
+    run(serve(config, _say_ready))
 
 
 def _say_ready(server: Server, ports: Ports) -> None:

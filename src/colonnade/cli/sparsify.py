@@ -12,15 +12,23 @@ from colonnade.cli.exits import reported_errors
 from colonnade.cli.model import is_saved_plan, verify_folder
 from colonnade.cli.options import DebugOption, JsonOption, QuietOption, ThreadsOption
 from colonnade.cli.quantize import read_pairs
+from colonnade.cli.sparsify_analysis import (
+    analysis_rows,
+    analysis_summary,
+    verify_report,
+    write_analysis,
+)
 from colonnade.cli.sparsify_report import COLUMNS, NUMERIC, layer_row, summary, write_json
 from colonnade.errors import InputError
 from colonnade.pruning import Report, prune
 from colonnade.quantization import Reading
 from colonnade.quantization.data.images import read_spec
 from colonnade.quantization.data.open import LENGTH_MAX
+from colonnade.search import Found, Target, analyze, open_subject, search
 
 app = typer.Typer(help="Make a trained model sparse.", no_args_is_help=True)
 
+_MODEL_HELP = "A trained float32 ONNX file, or a Hugging Face folder of a text model (needs torch)."
 _DATA_HELP = (
     "A folder of .npz files (keys are input names), a folder of images, a text file (one sample a "
     "line, with --tokenizer), or module:function or file.py:function that yields dicts of arrays."
@@ -29,7 +37,7 @@ _DATA_HELP = (
 
 @app.command("oneshot")
 def oneshot(
-    model: Annotated[Path, typer.Argument(help="A trained float32 ONNX file.")],
+    model: Annotated[Path, typer.Argument(help=_MODEL_HELP)],
     calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
     sparsity: Annotated[
         float | None,
@@ -47,9 +55,23 @@ def oneshot(
         typer.Option("--method", help="obc keeps most and takes longest."),
     ] = "obc",
     allocation: Annotated[
-        Literal["uniform", "erk", "owl", "global", "sensitivity"],
-        typer.Option("--allocation", help="How layers share the sparsity."),
+        Literal["uniform", "erk", "owl", "global", "sensitivity", "measured"],
+        typer.Option(
+            "--allocation",
+            help="How layers share the sparsity; measured: by their sensitivity, one at a time.",
+        ),
     ] = "uniform",
+    target_speedup: Annotated[
+        float | None,
+        typer.Option(
+            "--target-speedup",
+            help="How many times as fast as the dense model, in place of --sparsity: the layers' "
+            "cost and sensitivity are measured, and the result end to end.",
+        ),
+    ] = None,
+    target_latency_ms: Annotated[
+        float | None, typer.Option("--target-latency-ms", help="The same in milliseconds.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write; MODEL-sparse.onnx by default."),
@@ -103,12 +125,25 @@ def oneshot(
     console = Console(json_output, quiet)
     with reported_errors(console, debug=debug):
         target = _choose_output(model, output)
+        model, tokenizer = as_file(model, tokenizer, target.parent)
         if report is not None and report.suffix != ".json":
             raise InputError(f"{report}: a report is .json")
         verify_folder(report)
         reading = Reading(
             read_spec(image_spec, read_pairs(image or ())), tokenizer, sequence_length
         )
+        wanted = choose_target(sparsity, target_speedup, target_latency_ms, allocation)
+        if wanted is not None:
+            subject = open_subject(
+                model, calibration, pattern=pattern, method=method, exclude=exclude or (),
+                reading=reading, samples_max=samples, threads=threads,
+            )  # fmt: skip
+            with console.progress() as progress:
+                found = search(subject, wanted, progress=progress)
+                found.pruned.save(target)
+            _show(console, found.pruned.report, model, target, found)
+            return
+        assert allocation != "measured"
         with console.progress() as progress:
             made = prune(
                 model, calibration,
@@ -135,11 +170,99 @@ def _choose_output(model: Path, output: Path | None) -> Path:
     return target
 
 
-def _show(console: Console, report: Report, model: Path, target: Path) -> None:
+def as_file(model: Path, tokenizer: Path | None, place: Path) -> tuple[Path, Path | None]:
+    """An ONNX file as it is; of a folder, its export beside the output, and its tokenizer."""
+    if not model.is_dir():
+        return model, tokenizer
+    from colonnade.search.folder import export_folder  # loads torch
+
+    own = model / "tokenizer.json"
+    made = export_folder(model, place / f"{model.resolve().name}.onnx")
+    return made, tokenizer or (own if own.is_file() else None)
+
+
+def choose_target(
+    sparsity: float | None, speedup: float | None, latency_ms: float | None, allocation: str
+) -> Target | None:
+    """What to search for; None where a rule shares the sparsity out."""
+    if speedup is not None or latency_ms is not None:
+        return Target(speedup, latency_ms, sparsity)
+    if allocation == "measured":
+        return Target(sparsity=sparsity)
+    return None
+
+
+def _show(
+    console: Console, report: Report, model: Path, target: Path, found: Found | None = None
+) -> None:
     size = target.stat().st_size
-    console.document({"path": str(target), "bytes": size, **report.to_dict()})
+    document = {"path": str(target), "bytes": size, **report.to_dict()}
+    if found is not None:
+        document["search"] = found.to_dict()
+    console.document(document)
     console.table(COLUMNS, [layer_row(layer) for layer in report.layers], NUMERIC, wraps=True)
     console.line()
     for line in summary(report, model.name):
         console.line(line)
+    if found is not None:
+        asked = "" if found.asked is None else f", asked for {found.asked:.2f}"
+        console.line(
+            f"speed: {found.measured:.2f} times the dense model{asked} ({found.dense_ms:.2f} ms "
+            f"dense, {found.sparse_ms:.2f} ms sparse, measured in turns)"
+        )
     console.line(f"{target}: {mib(size)} MiB")
+    if found is not None and not found.is_met:
+        console.note(f"the target is missed: {found.why}")
+
+
+@app.command("analyze")
+def analyze_command(
+    model: Annotated[Path, typer.Argument(help=_MODEL_HELP)],
+    calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
+    pattern: Annotated[str, typer.Option("--pattern", help="As for oneshot.")] = "unstructured",
+    method: Annotated[
+        Literal["magnitude", "wanda", "sparsegpt", "obc"],
+        typer.Option("--method", help="How layers are pruned to see what that loses."),
+    ] = "sparsegpt",
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="A node to leave out; repeatable.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Calibration samples at most.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", help="tokenizer.json for a text file.")
+    ] = None,
+    sequence_length: Annotated[
+        int, typer.Option("--sequence-length", min=1, help="Tokens of a text at most.")
+    ] = LENGTH_MAX,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a report: .html or .json.")
+    ] = None,
+    threads: ThreadsOption = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """What each layer costs, and what its zeros would gain and lose; nothing is changed."""
+    console = Console(json_output, quiet)
+    with reported_errors(console, debug=debug):
+        verify_report(report)
+        verify_folder(report)
+        model, tokenizer = as_file(model, tokenizer, model.parent)
+        subject = open_subject(
+            model, calibration, pattern=pattern, method=method, exclude=exclude or (),
+            reading=Reading(tokenizer=tokenizer, length_max=sequence_length),
+            samples_max=samples, threads=threads,
+        )  # fmt: skip
+        with console.progress() as progress:
+            found = analyze(subject, progress)
+        if report is not None:
+            write_analysis(report, found)
+            console.note(f"report written to {report}")
+        console.document(found.to_dict())
+        names, rows = analysis_rows(found)
+        console.table(names, rows, names[2:], wraps=True)
+        console.line()
+        for line in analysis_summary(found):
+            console.line(line)

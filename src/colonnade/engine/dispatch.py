@@ -3,6 +3,10 @@
 A caller of `run` waits in its own thread and is then the first thread of its stream. A submitted
 request is run by one of a few threads of ours, as many as the runtime has at most, that wait
 otherwise. So no more threads work than the runtime has.
+
+Who keeps a thread of the runtime must not wait for what needs it: an operator of the user's that waits
+for a submitted request, or callbacks of futures, run by our threads, that wait for streams while all
+of our threads do. Both get RunError.
 """
 
 from __future__ import annotations
@@ -23,6 +27,16 @@ Work = Callable[[Any, Stream], Any]
 """Answers a request: gets the owner of its queue and the stream."""
 Prepare = Callable[[Any], None]
 """What has to be done before that, without a stream; gets the owner."""
+
+WAITS_IN_OPERATOR = (
+    "an operator that runs on threads of this runtime waits for a submitted request, which may need "
+    "them; call run there, which goes on with these threads, or give the other engine a runtime of "
+    "its own"
+)
+WAITS_IN_CALLBACK = (
+    "a callback of a future waits for this runtime, whose requests may need the thread that it runs "
+    "on; call submit there and do not wait, or hand the work to a thread of your own"
+)
 
 QUEUE_DEPTH_MAX = 1024
 """Submitted requests of an engine that may wait, by default."""
@@ -49,6 +63,28 @@ class _Ticket:
         self.future = self.prepare = self.work = None
 
 
+class RequestFuture(Future[Any]):
+    """The answer to a submitted request."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+
+    def result(self, timeout: float | None = None) -> Any:
+        """As Future.result; RunError from a thread that the request may need."""
+        self._verify_wait(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As Future.exception; RunError from a thread that the request may need."""
+        self._verify_wait(timeout)
+        return super().exception(timeout)
+
+    def _verify_wait(self, timeout: float | None) -> None:
+        if timeout is None and not self.done():
+            self._dispatcher.verify_may_wait()
+
+
 class Dispatcher:
     """The queue of a runtime. Threads may call everything at the same time.
 
@@ -66,6 +102,11 @@ class Dispatcher:
         self._waiting: deque[_Ticket] = deque()
         self._preparing: deque[_Ticket] = deque()
         self._held = threading.local()
+        """`stream` that a thread has, and `is_worker`: one of ours."""
+        self._num_handed = 0
+        """Requests that have a stream and wait for one of our threads."""
+        self._num_kept = 0
+        """Threads of ours that wait for a stream, in callbacks."""
         self._workers: ThreadPoolExecutor | None = None
         self._builder: ThreadPoolExecutor | None = None
 
@@ -102,21 +143,46 @@ class Dispatcher:
             mine = [t for t in (*self._waiting, *self._preparing) if t.queue is queue]
         self._withdraw(mine)
 
+    def verify_may_wait(self) -> None:
+        """Raise RunError when this thread is one that submitted requests may need."""
+        if getattr(self._held, "stream", None) is not None:
+            raise RunError(WAITS_IN_OPERATOR)
+        if self._is_worker():
+            raise RunError(WAITS_IN_CALLBACK)
+
+    def _is_worker(self) -> bool:
+        return bool(getattr(self._held, "is_worker", False))
+
     def _acquire(self, wanted: Streams, queue: RequestQueue | None) -> Stream:
+        is_worker = self._is_worker()
         with self._lock:
             if queue is not None:
                 queue.verify_open()
             stream = self._try_take(wanted)
             if stream is not None:
                 return stream
+            if is_worker:
+                self._keep_worker()
             ticket = _Ticket(queue, wanted)
             ticket.gate = threading.Lock()
             ticket.gate.acquire()
             self._waiting.append(ticket)
-        self._wait(ticket, ticket.gate)
+        try:
+            self._wait(ticket, ticket.gate)
+        finally:
+            if is_worker:
+                with self._lock:
+                    self._num_kept -= 1
         if ticket.stream is None:
             raise RunError("the engine was closed before this request ran")
         return ticket.stream
+
+    def _keep_worker(self) -> None:
+        """One of our threads is about to wait. Not the last one, when requests before it need one."""
+        needs_one = self._num_handed > 0 or any(t.future is not None for t in self._waiting)
+        if needs_one and self._num_kept + 1 >= self.threads:
+            raise RunError(WAITS_IN_CALLBACK)
+        self._num_kept += 1
 
     def _wait(self, ticket: _Ticket, gate: threading.Lock) -> None:
         try:
@@ -193,12 +259,15 @@ class Dispatcher:
                 self._workers = ThreadPoolExecutor(self.threads, "colonnade")
                 self._builder = ThreadPoolExecutor(1, "colonnade-build")
             workers, builder = self._workers, self._builder
+            self._num_handed += ticket.stream is not None
         try:
             if ticket.stream is None and builder is not None:
                 builder.submit(self._prepare, ticket)
             else:
                 workers.submit(self._answer, ticket)
         except RuntimeError:
+            with self._lock:
+                self._num_handed -= ticket.stream is not None
             if not self._withdraw([ticket]) and ticket.future is not None:
                 _cancel(ticket.future)
                 ticket.empty()
@@ -232,6 +301,9 @@ class Dispatcher:
     def _answer(self, ticket: _Ticket) -> None:
         future, work, stream, queue = ticket.future, ticket.work, ticket.stream, ticket.queue
         ticket.empty()
+        self._held.is_worker = True
+        with self._lock:
+            self._num_handed -= 1
         assert future is not None and work is not None
         assert stream is not None and queue is not None
         owner = queue.owner()

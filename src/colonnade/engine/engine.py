@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from colonnade.engine.dispatch import RequestQueue
+from colonnade.engine.dispatch import RequestFuture, RequestQueue
 from colonnade.engine.inputs import check_inputs, example_inputs, shapes_of
 from colonnade.engine.profile import BenchmarkResult, measure
 from colonnade.engine.program import (
@@ -175,9 +175,10 @@ class Engine:
 
         Do not change the arrays before it is done. A future that has not started can be cancelled.
         Raises OverloadedError when `queue_depth_max` requests wait already, RunError when the engine
-        is closed. When the engine goes away, the futures of waiting requests are cancelled.
+        is closed. When the engine goes away, the futures of waiting requests are cancelled. An operator
+        or a callback of a future that waits for one of the same runtime gets RunError.
         """
-        future: Future[dict[str, np.ndarray]] = Future()
+        future: Future[dict[str, np.ndarray]] = RequestFuture(self._queue.dispatcher)
         try:
             arrays = check_inputs(self._graph, inputs)
         except (ColonnadeError, MemoryError) as error:

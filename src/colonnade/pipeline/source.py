@@ -84,7 +84,7 @@ def open_model(model: ModelSource, folder: Path | None, compiling: Compiling) ->
             f"model: expected a path, a folder or an Engine, got {type(model).__name__}"
         )
     path = Path(model)
-    found = _model_file(path)
+    found = model_file(path)
     beside = path if path.is_dir() else path.parent
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -109,7 +109,8 @@ def _with_config(engine: Engine, folder: Path | None) -> Model:
     return Model(engine, folder, bare.settings("config.json"))
 
 
-def _model_file(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """The model of a folder, or the file itself; InputError when there is none."""
     if path.is_file():
         return path
     if not path.is_dir():

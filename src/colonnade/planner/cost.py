@@ -32,8 +32,7 @@ BYTE_BLOCK_SCALES = (1.0, 2.0)
 AVX512_LANES = 64
 """Columns of an AVX-512 panel."""
 BYTE_SPEED = {"portable": 0.2, "avx2": 2.4, "avx512": 2.4, "avx512_vnni": 3.2, "amx": 8.0}
-"""Speed of the dense kernel on 8 bits over the dense float32 one, by instruction set. That of AMX is a
-guess."""
+"""Speed of the dense kernel on 8 bits over the dense float32 one, by instruction set. AMX: a guess."""
 VECTOR_LANES = {"portable": 16, "avx2": 8, "avx512": 16, "avx512_vnni": 16, "amx": 16}
 """Columns of a vector: the last panel costs by the vectors that it fills."""
 ROWS_COST = 3.0

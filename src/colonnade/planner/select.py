@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from colonnade import _core
 from colonnade.ir import DType, Graph, Node, is_static, num_elements
 from colonnade.planner.choice import (
     BYTES,
@@ -261,6 +262,7 @@ class Selector:
         self.view.layouts[alias.output] = alias.output_layout
 
     def _add_choice(self, choice: Choice, label: str, op: str) -> None:
+        assert _writes_as_marked(choice), f"{choice.kernel}: its mark in native/exec/ops is wrong"
         operands: list[int | Const | Temp | None] = []
         writes: set[int] = set()
         for operand in choice.operands:
@@ -342,3 +344,13 @@ def conversion(
         kernel = "rows_to_columns" if target.is_columns else "columns_to_rows"
         params = space
     return Choice(kernel, operands, params, owns_columns=True, striped=Striped(params))
+
+
+def _writes_as_marked(choice: Choice) -> bool:
+    """Whether the kernel is known to write what the choice gives it to write, and nothing else: the
+    executor goes by the mark when it refuses plans that would write constants or inputs."""
+    marked = _core.written_operands(choice.kernel, len(choice.operands))
+    return all(
+        isinstance(operand, Absent) or isinstance(operand, Out | Temp) == (number in marked)
+        for number, operand in enumerate(choice.operands)
+    )

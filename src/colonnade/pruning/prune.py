@@ -67,6 +67,7 @@ def prune(
     allocation: Allocation = "uniform",
     layers: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    shares: Mapping[str, float] | None = None,
     depthwise: bool = False,
     sequential: bool = False,
     correct: bool = True,
@@ -90,6 +91,8 @@ def prune(
     `layers`: names of nodes to prune, * and ? as in a shell; all that can be by default. One that
     is named and cannot be pruned is an error.
     `exclude`: names of nodes to leave dense.
+    `shares`: the sparsity of each layer by name, in the place of `sparsity`, `allocation` and
+    `layers`; all others stay dense.
     `depthwise`: prune depthwise convolutions, too; they are few weights and cost much accuracy.
     `sequential`: calibrate each layer on what the already pruned ones before it make; slower.
     `correct`: let biases take up the change of the mean that a layer's pruning makes.
@@ -101,6 +104,9 @@ def prune(
     fit.
     """
     shape = parse_pattern(pattern)
+    if shares is not None:
+        _check_shares(shares, shape, sparsity)
+        layers, sparsity = tuple(shares), max(shares.values())
     wanted = _check_options(sparsity, shape, method, allocation, damping)
     options = _Options(method, shape, allocation, damping, correct)
     progress("reading the model", None)
@@ -109,7 +115,7 @@ def prune(
         (layers, exclude, depthwise),
     )  # fmt: skip
     progress("calibrating", None)
-    run = _Run(job, _shares(job, wanted))
+    run = _Run(job, shares or _shares(job, wanted))
     for part in _in_order(job.chosen) if sequential else _in_memory(job.chosen):
         statistics = _collect(job, run.graph, part)
         for layer in part:
@@ -343,6 +349,17 @@ class _Run:
                 for layer in self._job.chosen
             },
         })  # fmt: skip
+
+
+def _check_shares(shares: Mapping[str, float], pattern: Pattern, sparsity: float | None) -> None:
+    """Raise InputError unless each share is one that the pattern can have."""
+    if not shares or sparsity is not None:
+        raise InputError("shares: name at least one layer, and leave sparsity out")
+    implied = implied_sparsity(pattern)
+    for name, share in shares.items():
+        check_sparsity(share)
+        if implied is not None and share != implied:
+            raise InputError(f"shares: {name!r} has {share}, but {pattern} is {implied:g}")
 
 
 def _check_options(

@@ -5,6 +5,7 @@ Paths are relative to the file they stand in. Requests cannot change anything he
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from colonnade.errors import InputError
+from colonnade.pipeline.source import model_file
+from colonnade.serve.deepsparse import is_deepsparse, read_deepsparse
+
+logger = logging.getLogger("colonnade.serve")
 
 MODEL_SUFFIXES = (".onnx", ".colonnade")
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -129,6 +134,14 @@ class ServerConfig(_Strict):
         default=None, description="Port of the gRPC service; none by default."
     )
     models: list[ModelConfig] = []
+    tasks: list[dict[str, Any]] = Field(
+        default=[],
+        description="Tasks on these models: name, and task, model, folder, options; or steps and "
+        "output of a graph (docs/guide/tasks.md).",
+    )
+    deepsparse_paths: dict[str, str] = Field(
+        default={}, description="Tasks by their paths, from a DeepSparse server file."
+    )
     model_folder: Path | None = Field(
         default=None, description="A folder of models: NAME.onnx, or NAME/1/model.onnx."
     )
@@ -147,6 +160,10 @@ class ServerConfig(_Strict):
     drain_s: Annotated[float, Field(gt=0)] = 30.0
     log: Literal["text", "json", "off"] = "text"
     log_requests: bool = False
+    trace: bool = Field(
+        default=False,
+        description="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra trace.",
+    )
     shared_memory: bool = Field(
         default=True, description="Whether clients on this machine may pass tensors in /dev/shm."
     )
@@ -178,6 +195,8 @@ def parse_config(data: Any, source: Path) -> ServerConfig:
     """Check what a YAML file holds; raises InputError with every fault and where it is."""
     if not isinstance(data, dict):
         raise InputError(f"{source}: expected a mapping with `models:`, got {type(data).__name__}")
+    if is_deepsparse(data):
+        data = _of_deepsparse(data, source)
     try:
         config = ServerConfig.model_validate(data)
     except ValidationError as error:
@@ -192,6 +211,35 @@ def _read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not YAML: {error}") from None
+
+
+def _of_deepsparse(data: dict[str, Any], source: Path) -> dict[str, Any]:
+    found = read_deepsparse(data, source)
+    for notice in found.notices:
+        logger.warning("%s: %s", source, notice)
+    models = [
+        {
+            "name": endpoint.task.model,
+            "path": model_file(endpoint.path).resolve(),
+            "max_batch_size": endpoint.batch_size if endpoint.batch_size > 1 else "auto",
+        }
+        for endpoint in found.endpoints
+    ]
+    tasks = [
+        {
+            "name": endpoint.task.name,
+            "task": endpoint.task.task,
+            "model": endpoint.task.model,
+            "options": dict(endpoint.task.options),
+        }
+        for endpoint in found.endpoints
+    ]
+    return {
+        "models": models,
+        "tasks": tasks,
+        "deepsparse_paths": found.by_path,
+        "threads": found.threads,
+    }
 
 
 def _faults(error: ValidationError) -> str:

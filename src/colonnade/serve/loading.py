@@ -23,6 +23,7 @@ from colonnade.errors import CapabilityError, InputError, ModelError
 from colonnade.serve.assembly import Key, Signature
 from colonnade.serve.batcher import BatchPolicy
 from colonnade.serve.config import ModelConfig
+from colonnade.serve.plans import load_plan, plan_path, save_plan
 
 AUTO_BATCH_MAX = 8
 EXAMPLE_DIM = 128
@@ -81,7 +82,10 @@ def load_model(config: ModelConfig, path: Path, runtime: Runtime) -> LoadedModel
         delay_s=config.max_delay_ms / 1e3,
         queue_depth_max=config.queue_depth_max,
     )
+    had_plan = config.save_plan and path.suffix != PLAN_SUFFIX and plan_path(path).is_file()
     run_s, planned = warm_up(engine, config, signature, policy.sizes)
+    if config.save_plan and path.suffix != PLAN_SUFFIX and not had_plan:
+        save_plan(path, engine)
     facts = _plan_facts(engine)
     return LoadedModel(config, engine, signature, policy, run_s, planned, tuple(notes), facts)
 
@@ -105,9 +109,14 @@ def open_engine(config: ModelConfig, path: Path, runtime: Runtime) -> colonnade.
         )
     scheduler: Scheduler = "single_stream" if config.instances == 1 else "multi_stream"
     streams = None if config.instances == 1 else config.instances
+
+    def load(plan: Path) -> colonnade.Engine:
+        return colonnade.load(plan, runtime=runtime, scheduler=scheduler, streams=streams)
+
     if path.suffix == PLAN_SUFFIX:
-        return colonnade.load(path, runtime=runtime, scheduler=scheduler, streams=streams)
-    return colonnade.compile(
+        return load(path)
+    saved = load_plan(path, load) if config.save_plan else None
+    return saved or colonnade.compile(
         path, runtime=runtime, scheduler=scheduler, streams=streams, fallback=config.fallback
     )
 
@@ -166,7 +175,13 @@ def _signature(config: ModelConfig, engine: Runner, *, is_batched: bool) -> Sign
         )
     values = {name: v for pad in config.padding.values() for name, v in pad.values.items()}
     buckets = {name: tuple(sorted(pad.buckets)) for name, pad in config.padding.items()}
-    return Signature(engine.inputs, engine.outputs, is_batched, buckets or None, values or None)
+    states = config.states
+    inputs = tuple(info for info in engine.inputs if info.name not in states)
+    outputs = tuple(info for info in engine.outputs if info.name not in states.values())
+    if len(engine.inputs) - len(inputs) != len(states):
+        known = [info.name for info in engine.inputs]
+        raise InputError(f"states {sorted(states)}: the model's inputs are {known}")
+    return Signature(inputs, outputs, is_batched, buckets or None, values or None)
 
 
 def _verify_independent(
@@ -201,15 +216,16 @@ def warm_up(
     took: dict[int, float] = {}
     planned = set()
     first = 1 if signature.is_batched else 0
-    for by_symbol in _warm_sizes(config, signature.inputs):
+    for by_symbol in _warm_sizes(config, engine.inputs):
         for size in sizes:
-            arrays = _example(signature.inputs, by_symbol, size)
+            arrays = _example(engine.inputs, by_symbol, size)
             made = engine.run(arrays)
             start = time.perf_counter()
             engine.run(arrays)
             took[size] = time.perf_counter() - start
             _verify_outputs(signature, made, size)
-            planned.add((tuple([array.shape[first:] for array in arrays.values()]), size))
+            key = tuple([arrays[info.name].shape[first:] for info in signature.inputs])
+            planned.add((key, size))
     return took, frozenset(planned)
 
 

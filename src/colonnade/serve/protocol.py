@@ -47,6 +47,19 @@ class InferRequest:
     parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS)
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a request came and when its batch started, on the clock of the event loop; how long the
+    batch took to join, to run and to split."""
+
+    arrived_s: float
+    started_s: float
+    input_s: float
+    infer_s: float
+    output_s: float
+    batch_rows: int
+
+
 @dataclass(slots=True)
 class InferResponse:
     """The answers, in the order asked for."""
@@ -56,6 +69,7 @@ class InferResponse:
     id: str
     outputs: dict[str, np.ndarray]
     parameters: dict[str, ParameterValue] = field(default_factory=dict)
+    timing: Timing | None = None
 
 
 DATATYPES: dict[str, np.dtype[np.generic]] = {

@@ -26,6 +26,7 @@ from colonnade.serve.loading import LoadedModel, load_model
 from colonnade.serve.protocol import InferRequest, InferResponse
 from colonnade.serve.refusal import Kind, Refusal
 from colonnade.serve.served import ServedModel
+from colonnade.serve.tracing import Tracing
 
 Load = Callable[[ModelConfig, Path, Runtime], LoadedModel]
 
@@ -68,6 +69,7 @@ class Repository:
         self._draining: set[asyncio.Task[None]] = set()
         self.is_closing = False
         self._is_open = False
+        self.tracing: Tracing | None = None
 
     async def infer(self, request: InferRequest) -> InferResponse:
         """The answer of a model; raises Refusal."""
@@ -146,9 +148,26 @@ class Repository:
         if entry is None:
             entry = self._entries[config.name] = Entry(config)
         entry.config, entry.is_wanted = config, True
-        for number, path in find_versions(config):
+        try:
+            versions = find_versions(config)
+        except (ColonnadeError, OSError) as error:
+            reason = error.reason if isinstance(error, ColonnadeError) else "cannot be read"
+            entry.versions.setdefault("1", Version(State.UNAVAILABLE)).reason = reason
+            return entry
+        for number, path in versions:
             await self._load_version(entry, number, path)
+        self._drop_versions(entry, {number for number, _ in versions})
         return entry
+
+    def _drop_versions(self, entry: Entry, kept: set[str]) -> None:
+        """Retire what is not wanted any more, once something that is wanted answers."""
+        if not any(entry.versions[number].served for number in kept):
+            return
+        for number in entry.versions.keys() - kept:
+            gone = entry.versions.pop(number)
+            if gone.served is not None:
+                self._retire(gone.served)
+        self._choose_latest(entry)
 
     async def _load_version(self, entry: Entry, number: str, path: Path) -> None:
         version = entry.versions.setdefault(number, Version())

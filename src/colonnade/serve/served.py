@@ -15,9 +15,11 @@ import numpy as np
 
 from colonnade.serve.assembly import Prepared, join, prepare, split
 from colonnade.serve.batcher import NEVER, Batch, BatchQueue, Waiting
+from colonnade.serve.cache import ResponseCache, cache_key
 from colonnade.serve.loading import LoadedModel
-from colonnade.serve.protocol import InferRequest, InferResponse
+from colonnade.serve.protocol import InferRequest, InferResponse, Timing
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
+from colonnade.serve.sequences import Sequences
 from colonnade.serve.statistics import ModelStatistics
 
 SMOOTHING = 0.1
@@ -32,6 +34,8 @@ class _Work:
 
     prepared: Prepared
     future: asyncio.Future[Answer]
+    started_s: float = 0.0
+    timing: Timing | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +59,9 @@ class ServedModel:
         self.statistics = ModelStatistics()
         self.queue = BatchQueue(loaded.policy)
         self.run_s = dict(loaded.run_s)
+        config = loaded.config
+        self._cache = ResponseCache(config.cache_bytes) if config.cache_bytes else None
+        self._sequences = Sequences(loaded.engine, config) if config.states else None
         self._free = loaded.config.instances
         self._threads = ThreadPoolExecutor(self._free, f"serve-{self.name}")
         self._builder = ThreadPoolExecutor(1, f"plan-{self.name}")
@@ -72,7 +79,13 @@ class ServedModel:
         try:
             prepared = prepare(self.loaded.signature, request.inputs, self.queue.policy.rows_max)
             outputs = self._wanted(request)
-            answer = await self._answer(request, prepared)
+            timing = None
+            if self._sequences is not None:
+                answer = await self._step(request, self._sequences)
+            elif self._cache is not None:
+                answer, timing = await self._answer_once(request, prepared, self._cache)
+            else:
+                answer, timing = await self._answer(request, prepared)
         except asyncio.CancelledError:
             statistics.add_failure(Kind.CANCELLED.value, time.perf_counter() - start)
             raise
@@ -82,7 +95,11 @@ class ServedModel:
             raise
         statistics.add_success(time.perf_counter() - start, prepared.rows)
         return InferResponse(
-            self.name, self.version, request.id, {name: answer[name] for name in outputs}
+            self.name,
+            self.version,
+            request.id,
+            {name: answer[name] for name in outputs},
+            timing=timing,
         )
 
     async def drain(self) -> None:
@@ -101,6 +118,34 @@ class ServedModel:
         self._builder.shutdown(wait=False)
         self.loaded.engine.close()
 
+    async def _step(self, request: InferRequest, sequences: Sequences) -> Answer:
+        """Of a sequence: its states are in the engine."""
+        if self._is_closing:
+            raise Refusal(Kind.UNAVAILABLE, "the model is being unloaded", retry_after_s=1.0)
+        if self.statistics.pending >= self.queue.policy.queue_depth_max:
+            raise Refusal(Kind.OVERLOADED, f"too many requests wait for {self.name!r}", 1.0)
+        self._enter()
+        start = time.perf_counter()
+        try:
+            return await sequences.run(request.sequence, request.inputs, self._threads)
+        finally:
+            self.statistics.add_execution(1, 1, 0.0, time.perf_counter() - start, 0.0)
+            self._leave()
+
+    async def _answer_once(
+        self, request: InferRequest, prepared: Prepared, cache: ResponseCache
+    ) -> tuple[Answer, Timing | None]:
+        start = time.perf_counter()
+        key = cache_key(request.inputs)
+        found = cache.get(key)
+        if found is not None:
+            self.statistics.cache_hit.add(time.perf_counter() - start)
+            return found, None
+        answer, timing = await self._answer(request, prepared)
+        cache.put(key, answer)
+        self.statistics.cache_miss.add(time.perf_counter() - start)
+        return answer, timing
+
     def _wanted(self, request: InferRequest) -> tuple[str, ...]:
         known = tuple(info.name for info in self.loaded.signature.outputs)
         for name in request.outputs:
@@ -110,7 +155,9 @@ class ServedModel:
                 )
         return request.outputs or known
 
-    async def _answer(self, request: InferRequest, prepared: Prepared) -> Answer:
+    async def _answer(
+        self, request: InferRequest, prepared: Prepared
+    ) -> tuple[Answer, Timing | None]:
         if self._is_closing:
             raise Refusal(Kind.UNAVAILABLE, "the model is being unloaded", retry_after_s=1.0)
         if self.queue.is_full:
@@ -121,15 +168,16 @@ class ServedModel:
             )
         now = self._loop.time()
         future: asyncio.Future[Answer] = self._loop.create_future()
+        work = _Work(prepared, future)
         item = Waiting(
             prepared.key, prepared.rows, now, self._priority(request),
-            self._deadline(request, now), _Work(prepared, future),
+            self._deadline(request, now), work,
         )  # fmt: skip
         self.queue.add(item)
         self._enter()
         self._pump()
         try:
-            return await future
+            return await future, work.timing
         finally:
             if not future.done() or future.cancelled():
                 self.queue.remove(item)
@@ -192,6 +240,7 @@ class ServedModel:
     def _start(self, batch: Batch, now: float) -> None:
         for item in batch.items:
             self.statistics.queue.add(now - item.arrived)
+            item.work.started_s = now
         key = (batch.items[0].key, batch.size)
         if key in self._planned:
             self._free -= 1
@@ -255,6 +304,10 @@ class ServedModel:
             self._note(batch, ran)
             for item, answer in zip(batch.items, ran.answers, strict=True):
                 if not item.work.future.done():
+                    item.work.timing = Timing(
+                        item.arrived, item.work.started_s, ran.input_s, ran.infer_s, ran.output_s,
+                        batch.rows,
+                    )  # fmt: skip
                     item.work.future.set_result(answer)
         if not self._is_closing:
             self._pump()

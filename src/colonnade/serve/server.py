@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 
 from colonnade.engine.runtime import Runtime
 from colonnade.serve.config import ServerConfig
+from colonnade.serve.grpc.control import control_actions
 from colonnade.serve.grpc.server import start_grpc_server
+from colonnade.serve.http.app import Route
 from colonnade.serve.http.auth import make_authorize
 from colonnade.serve.http.listen import HttpServer, start_http_server
 from colonnade.serve.repository import Repository
+from colonnade.serve.shared_memory import SharedMemory
+from colonnade.serve.tracing import start_tracing
+from colonnade.serve.watch import watch
 
 if TYPE_CHECKING:
     import grpc.aio
@@ -38,36 +43,65 @@ class Server:
         self.repository = Repository(Runtime(threads=config.threads or 0))
         self._http: HttpServer | None = None
         self._grpc: grpc.aio.Server | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def routes(self) -> list[Route]:
+        """Of the HTTP server that runs."""
+        return [] if self._http is None else self._http.app.routes
 
     async def start(self) -> Ports:
-        """Listen, then load: liveness is there at once, readiness when every model has run."""
+        """Listen, then load: liveness is there at once, readiness when every model has run.
+
+        What was started is stopped when the rest fails.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> Ports:
         config = self.config
         authorize = make_authorize(config.api_keys_file)
         certificate = None
         if config.tls_certificate is not None and config.tls_key is not None:
             certificate = (config.tls_certificate, config.tls_key)
-        self._http = await start_http_server(self.repository, config, authorize)
+        memory = SharedMemory() if config.shared_memory else None
+        self._http = await start_http_server(self.repository, config, authorize, memory)
         grpc_port = None
         if config.grpc_port is not None:
             self._grpc, grpc_port = await start_grpc_server(
                 self.repository,
                 f"{config.host}:{config.grpc_port}",
+                regions=memory,
+                actions=control_actions(
+                    self.repository, memory, model_control=config.model_control
+                ),
                 authorize=authorize,
                 message_bytes_max=config.limits.body_bytes,
                 certificate=certificate,
             )
+        if config.trace:
+            self.repository.tracing = start_tracing(asyncio.get_running_loop().time)
         await self.repository.open(config)
+        if config.poll_s is not None:
+            self._watcher = asyncio.ensure_future(watch(self.repository, config, config.poll_s))
         return Ports(self._http.port, grpc_port)
 
     async def stop(self) -> None:
         """Readiness goes false, requests under way are answered up to `drain_s`, then all ends."""
         self.repository.is_closing = True
+        if self._watcher is not None:
+            self._watcher.cancel()
         deadline = asyncio.get_running_loop().time() + self.config.drain_s
         if self._grpc is not None:
             await self._grpc.stop(self.config.drain_s)
         if self._http is not None:
             await self._http.stop(deadline)
         await self.repository.close()
+        if self.repository.tracing is not None:
+            await asyncio.to_thread(self.repository.tracing.close)
 
 
 async def serve(config: ServerConfig, on_ready: Callable[[Server, Ports], None]) -> None:

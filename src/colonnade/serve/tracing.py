@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colonnade.errors import CapabilityError
+from colonnade.serve.protocol import Timing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -52,6 +53,15 @@ class RequestTrace:
             start_time=self._epoch_ns(start_s),
         )
         child.end(self._epoch_ns(end_s))
+
+    def add_timing(self, timing: Timing) -> None:
+        """What the model's queue and batch took."""
+        joined_s = timing.started_s + timing.input_s
+        ran_s = joined_s + timing.infer_s
+        rows: Attributes = {"colonnade.batch_rows": timing.batch_rows}
+        self.add("queue", timing.arrived_s, timing.started_s)
+        self.add("batch", timing.started_s, ran_s + timing.output_s, rows)
+        self.add("compute", joined_s, ran_s, rows)
 
     def end(self, status: int) -> None:
         """The request is answered, with an HTTP status."""

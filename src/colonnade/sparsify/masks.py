@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from colonnade.errors import CheckpointError
 from colonnade.sparsify.layers import unwrap
 
 
@@ -80,6 +81,14 @@ class Masks:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Hold exactly these masks."""
+        for name, mask in state.items():
+            found = self._parameters.get(name)
+            if found is None or found.shape != mask.shape:
+                shape = "none" if found is None else str(list(found.shape))
+                raise CheckpointError(
+                    f"the checkpoint is of another model: {name} has a mask {list(mask.shape)}, "
+                    f"the model's parameter is {shape}"
+                )
         self._masks.clear()
         for name, mask in state.items():
             self.hold(name, mask)

@@ -65,8 +65,8 @@ class Saver:
         """Keep the state of a run that is stopped, to look at; the checkpoints stay."""
         if self._folder is None:
             return ""
-        path = self._folder.save_aside(DIVERGED, self._session.state_dict())
-        return f"; the state of masks and modifiers is in {path}, checkpoints stay as they were"
+        path = self._folder.save_aside(DIVERGED, capture(self._session))
+        return f"; its state is in {path}, the checkpoints stay as they were"
 
     def close(self) -> None:
         """Let other runs write to the folder."""

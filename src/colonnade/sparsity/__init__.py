@@ -6,7 +6,7 @@ the ONNX path (`colonnade.pruning`) and the torch path (`colonnade.sparsify`) sh
 
 from colonnade.sparsity.masks import make_mask, sparsity_of
 from colonnade.sparsity.patterns import NM, Block, Pattern, Unstructured, Vector, parse_pattern
-from colonnade.sparsity.solvers.solve import METHODS, Method, Pruned, solve, solve_many
+from colonnade.sparsity.solvers.solve import METHODS, Method, Pruned, Tuning, solve, solve_many
 
 __all__ = [
     "METHODS",
@@ -15,6 +15,7 @@ __all__ = [
     "Method",
     "Pattern",
     "Pruned",
+    "Tuning",
     "Unstructured",
     "Vector",
     "make_mask",

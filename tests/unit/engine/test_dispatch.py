@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from colonnade.engine.dispatch import Dispatcher, RequestQueue
+from colonnade.engine.dispatch import Dispatcher, RequestFuture, RequestQueue
 from colonnade.engine.scheduler import Scheduler, Stream, cut_streams
 from colonnade.errors import OverloadedError, RunError
 
@@ -261,6 +261,56 @@ def test_work_on_a_stream_may_call_back() -> None:
     future: Future[Any] = Future()
     case.dispatcher.submit(case.queue, future, work)
     assert future.result(TIMEOUT_S)
+
+
+def test_work_on_a_stream_does_not_wait_for_requests() -> None:
+    case = Case()
+    future = RequestFuture(case.dispatcher)
+    with case.dispatcher.hold(case.streams):
+        case.dispatcher.submit(case.queue, future, lambda owner, stream: "done")
+        with pytest.raises(RunError, match="an operator that runs on threads of this runtime"):
+            future.result()
+        with pytest.raises(RunError, match="call run there"):
+            future.exception()
+    assert future.result() == "done"
+    with case.dispatcher.hold(case.streams):
+        assert future.result() == "done"
+
+
+def test_a_callback_does_not_wait_for_requests_that_need_its_thread() -> None:
+    case = Case()
+    first, second = case.occupy(), case.submit("second")
+    third = RequestFuture(case.dispatcher)
+    refused: list[str] = []
+
+    def call(_: object) -> None:
+        case.dispatcher.submit(case.queue, third, lambda owner, stream: "third")
+        with pytest.raises(RunError) as error:
+            third.result()
+        refused.append(str(error.value))
+        with pytest.raises(RunError) as error, case.dispatcher.hold(case.streams, case.queue):
+            pass
+        refused.append(str(error.value))
+
+    first.add_done_callback(call)
+    case.may_end.set()
+    assert second.result(TIMEOUT_S) == "second"
+    assert third.result() == "third"
+    assert ["a callback of a future" in text for text in refused] == [True, True]
+
+
+def test_a_callback_may_run_where_nothing_needs_its_thread() -> None:
+    case = Case()
+    done = threading.Event()
+    first = case.occupy()
+
+    def call(_: object) -> None:
+        with case.dispatcher.hold(case.streams, case.queue):
+            done.set()
+
+    first.add_done_callback(call)
+    case.may_end.set()
+    assert done.wait(TIMEOUT_S)
 
 
 def test_preparing_takes_no_stream_and_others_overtake() -> None:

@@ -73,6 +73,8 @@ def test_a_plan_runs() -> None:
         (copy_plan(Call("copy", (0, 1), (65,), "a")), "call 'a'"),
         (copy_plan(Call("copy", (0, 1), (-1,), "a")), "call 'a'"),
         (copy_plan(Call("copy", (0, 1), (), "a")), "call 'a'"),
+        (copy_plan(Call("copy", (0, 3), (64,), "a")), "call 'a': operand 1 is written"),
+        (copy_plan(Call("copy", (3, 0), (64,), "a")), "call 'a': operand 1 is written"),
         (copy_plan(arena_bytes=63), "outside the arena"),
         (copy_plan(arena_bytes=-64), "arena size"),
     ],

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +15,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from colonnade.serve.config import ModelConfig, ServerConfig
 from colonnade.serve.tracing import Tracing
+from running_server import running
+from tiny_model import write_tiny_model
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -77,3 +84,38 @@ def test_only_faults_of_the_server_are_errors(
     found = spans(exporter)["infer"]
     assert found.status.status_code is code
     assert found.attributes["http.response.status_code"] == status
+
+
+def post(url: str, values: list[float]) -> Any:
+    """The headers of an answer to a caller with a trace of its own."""
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 12], "data": values}
+    body = json.dumps({"inputs": [tensor]}).encode()
+    request = urllib.request.Request(url, body, {"traceparent": PARENT})
+    with urllib.request.urlopen(request) as answer:
+        return answer.headers
+
+
+def test_a_server_traces_queue_batch_and_compute(
+    tracing: Tracing, exporter: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    path = write_tiny_model(tmp_path / "tiny.onnx")
+    config = ServerConfig(models=[ModelConfig(name="tiny", path=path, save_plan=False)])
+    with running(config) as found:
+        tracing = Tracing(tracing._provider, found.loop.time)
+        found.server.repository.tracing = tracing
+        url = f"http://{found.http}/v2/models/tiny/infer"
+        headers = post(url, [0.5] * 12)
+        made = spans(exporter)
+        exporter.clear()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(url, [0.5] * 11)
+        refused.value.close()
+    infer = made["infer"]
+    assert f"{infer.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert headers["traceparent"].split("-")[2] == f"{infer.context.span_id:016x}"
+    for name in ("queue", "batch", "compute"):
+        assert made[name].parent.span_id == infer.context.span_id
+    assert made["queue"].end_time == made["batch"].start_time
+    assert made["batch"].start_time <= made["compute"].start_time
+    assert made["compute"].end_time <= made["batch"].end_time
+    assert made["compute"].attributes["colonnade.batch_rows"] == 1

@@ -210,8 +210,9 @@ class ForgetfulDisk(Files):
     def replace(self, source: Path, target: Path) -> None:
         super().replace(source, target)
         self._note()
-        # The system may write the names at any time, too.
-        self.snapshots.append(self._listing())
+        # The system may write names at any time, and this one before others.
+        listing = self._listing()
+        self.snapshots += [listing, self._durable | {target.name: listing[target.name]}]
 
     def sync_folder(self, path: Path) -> None:
         super().sync_folder(path)

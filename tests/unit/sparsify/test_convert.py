@@ -5,11 +5,19 @@ from __future__ import annotations
 import pytest
 
 from colonnade.errors import RecipeError
+from colonnade.sparsify.modifier import Modifier
+from colonnade.sparsify.modifiers.acdc import ACDC
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
 from colonnade.sparsify.modifiers.learning_rate import LearningRate
+from colonnade.sparsify.modifiers.mfac import MFACPruning
+from colonnade.sparsify.modifiers.movement import MovementPruning
+from colonnade.sparsify.modifiers.obs import OBSPruning
+from colonnade.sparsify.modifiers.powerpropagation import Powerpropagation
+from colonnade.sparsify.modifiers.rigl import RigL
 from colonnade.sparsify.modifiers.set_learning_rate import SetLearningRate
 from colonnade.sparsify.modifiers.set_weight_decay import SetWeightDecay
+from colonnade.sparsify.modifiers.top_kast import TopKAST
 from colonnade.sparsify.modifiers.trainable import Trainable
 from colonnade.sparsify.recipe.convert import Conversion, convert_recipe
 
@@ -99,7 +107,8 @@ def test_tagged_stages_are_one_timeline() -> None:
         "  pruning_modifiers:\n"
         "    - !EpochRangeModifier {start_epoch: 0, end_epoch: eval(n)}\n"
         "    - !GMPruningModifier {params: __ALL__, final_sparsity: {0.8: [a.weight],"
-        " 0.9: b.weight}, init_sparsity: __FROM_PARAM__, start_epoch: 0, end_epoch: 2, mask_type: block4}\n"
+        " 0.9: b.weight}, init_sparsity: __FROM_PARAM__, start_epoch: 0, end_epoch: 2,"
+        " mask_type: block4}\n"
         "tune_stage:\n"
         "  modifiers:\n"
         "    - !ConstantPruningModifier {params: __ALL__, start_epoch: 3, end_epoch: -1}\n"
@@ -221,6 +230,60 @@ def test_learning_rate_classes_and_trainable() -> None:
         "line 5: LearningRateModifier.init_lr: has no counterpart (its value: 1.0)",
         "line 6: SetLearningRateModifier.param_groups: [0] has no counterpart",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "!OBSPruningModifier {params: __ALL__, final_sparsity: 0.9, end_epoch: 3, num_grads: 64,"
+            " damp: 1e-6, fisher_block_size: 4, mask_type: block4, update_frequency: 1}",
+            OBSPruning(
+                final_sparsity=0.9,
+                end=3,
+                num_grads=64,
+                damping=1e-6,
+                fisher_block=4,
+                pattern="1x4",
+                update_every=1,
+                scope="global",
+            ),
+        ),
+        (
+            "!MFACPruningModifier {params: __ALL__, final_sparsity: 0.9, end_epoch: 3, damp: 0.1}",
+            MFACPruning(final_sparsity=0.9, end=3, damping=0.1),
+        ),
+        (
+            "!MovementPruningModifier {params: [a], final_sparsity: 0.9, end_epoch: 3}",
+            MovementPruning(targets=("a",), final_sparsity=0.9, end=3),
+        ),
+        (
+            "!ACDCPruningModifier {params: __ALL__, compression_sparsity: 0.9, start_epoch: 0,"
+            " end_epoch: 30, update_frequency: 3, momentum_buffer_reset: False}",
+            ACDC(sparsity=0.9, end=30, phase=3, reset_momentum=False),
+        ),
+        (
+            "!RigLPruningModifier {params: __ALL__, final_sparsity: 0.9, start_epoch: 0,"
+            " end_epoch: 30, update_frequency: 0.5, init_update_fraction: 0.2,"
+            " sparsity_strategy: uniform}",
+            RigL(sparsity=0.9, end=30, update_every=0.5, fraction=0.2, allocation="uniform"),
+        ),
+        (
+            "!TopKASTPruningModifier {params: __ALL__, forward_sparsity: 0.9,"
+            " backward_sparsity: 0.5, start_epoch: 0, end_epoch: 30, active_weight_decay: 0.1}",
+            TopKAST(forward_sparsity=0.9, backward_sparsity=0.5, end=30, decay=0.1),
+        ),
+        (
+            "!PowerpropagationModifier {params: __ALL__, alpha: 3.0, start_epoch: 0, end_epoch: 9}",
+            Powerpropagation(alpha=3.0, end=9),
+        ),
+    ],
+)
+def test_other_pruning(text: str, expected: Modifier) -> None:
+    conversion = convert_recipe(f"modifiers:\n- {text}\n")
+    assert conversion.recipe is not None
+    assert conversion.recipe.stages[0].modifiers == (expected,)
+    assert conversion.notes == ()
 
 
 @pytest.mark.parametrize(

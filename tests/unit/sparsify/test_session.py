@@ -65,6 +65,17 @@ def test_masks_hold_under_momentum_and_weight_decay(name: str) -> None:
     assert zeros(model, "2.weight").sum() == 8
 
 
+def test_masked_weights_have_no_momentum() -> None:
+    model = make_model()
+    optimizer = OPTIMIZERS["momentum"](model.parameters())
+    with sparsify(model, optimizer, Recipe.of(prune(end=0.0), epochs=1.0), STEPS) as s:
+        for x in batches(STEPS):
+            s.step(loss_of(model, x))
+        momentum = optimizer.state[model[0].weight]["momentum_buffer"]
+        assert (momentum[~s.masks["0.weight"]] == 0).all()
+        assert (momentum[s.masks["0.weight"]] != 0).any()
+
+
 def test_without_masks_a_session_changes_nothing() -> None:
     models = [make_model(), make_model()]
     optimizers = [OPTIMIZERS["adamw"](model.parameters()) for model in models]

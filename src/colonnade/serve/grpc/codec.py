@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,9 @@ from colonnade.serve.protocol import (
     datatype_of,
 )
 from colonnade.serve.refusal import Kind, Refusal
+from colonnade.serve.regions import REGION, Regions, place_of
 from colonnade.serve.wire import count_elements, decode_raw, encode_raw, unknown_datatype
 
-REGION = "shared_memory_region"
 MICROSECONDS_MAX = 1 << 53
 
 _CONTENTS = {
@@ -36,28 +36,6 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-
-
-class Regions(Protocol):
-    """Shared memory that clients have registered."""
-
-    def read(self, region: str, offset: int, size: int) -> bytes | memoryview:
-        """Bytes of a region; raises Refusal."""
-
-    def write(self, region: str, offset: int, size: int, data: bytes | memoryview) -> None:
-        """Put bytes there; raises Refusal when they do not fit."""
-
-
-class NoRegions:
-    """Of a server without shared memory."""
-
-    def read(self, region: str, offset: int, size: int) -> bytes | memoryview:
-        """Refused."""
-        raise Refusal(Kind.INVALID, f"unknown shared memory region {region!r}")
-
-    def write(self, region: str, offset: int, size: int, data: bytes | memoryview) -> None:
-        """Refused."""
-        raise Refusal(Kind.INVALID, f"unknown shared memory region {region!r}")
 
 
 def decode_request(
@@ -86,7 +64,7 @@ def _decode_inputs(message: Any, regions: Regions) -> dict[str, np.ndarray]:
         if name in arrays:
             raise Refusal(Kind.INVALID, f"input {name!r} is there twice")
         if REGION in tensor.parameters:
-            data = regions.read(*_place(name, tensor.parameters))
+            data = regions.read(*place_of(name, _parameters(tensor.parameters)))
             arrays[name] = decode_raw(name, tensor.datatype, shape, data)
         elif raw:
             if num_raw == len(raw):
@@ -124,14 +102,6 @@ def _decode_contents(tensor: Any, shape: Sequence[int]) -> np.ndarray:
     except OverflowError as error:
         raise Refusal(Kind.INVALID, f"input {tensor.name!r}: {error}") from None
     return array.reshape(shape)
-
-
-def _place(name: str, parameters: Any) -> tuple[str, int, int]:
-    found = _parameters(parameters)
-    offset, size = found.get("shared_memory_offset", 0), found.get("shared_memory_byte_size", 0)
-    if not isinstance(offset, int) or not isinstance(size, int) or offset < 0 or size < 0:
-        raise Refusal(Kind.INVALID, f"{name!r}: offset and size in shared memory are not numbers")
-    return str(found[REGION]), offset, size
 
 
 def _parameters(entries: Any) -> dict[str, ParameterValue]:
@@ -174,7 +144,11 @@ def encode_response(response: InferResponse, asked: Any, regions: Regions) -> An
     made = messages()["ModelInferResponse"](
         model_name=response.model, model_version=response.version, id=response.id
     )
-    places = {o.name: _place(o.name, o.parameters) for o in asked.outputs if REGION in o.parameters}
+    places = {
+        o.name: place_of(o.name, _parameters(o.parameters))
+        for o in asked.outputs
+        if REGION in o.parameters
+    }
     for name, array in response.outputs.items():
         tensor = made.outputs.add(name=name, datatype=datatype_of(array.dtype), shape=array.shape)
         data = encode_raw(array)

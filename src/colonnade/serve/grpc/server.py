@@ -12,10 +12,10 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from colonnade.serve.grpc.codec import NoRegions, Regions
 from colonnade.serve.grpc.messages import SERVICE, messages, methods, pool
 from colonnade.serve.grpc.service import CODES, Service
 from colonnade.serve.refusal import refusal_of
+from colonnade.serve.regions import NoRegions, Regions
 from colonnade.serve.repository import Repository
 
 Authorize = Callable[[str | None], None]

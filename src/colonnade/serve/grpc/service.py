@@ -10,9 +10,10 @@ import grpc
 
 import colonnade
 from colonnade.serve import describe
-from colonnade.serve.grpc.codec import Regions, decode_request, encode_response
+from colonnade.serve.grpc.codec import decode_request, encode_response
 from colonnade.serve.grpc.messages import messages
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
+from colonnade.serve.regions import Regions
 from colonnade.serve.repository import Repository
 
 EXTENSIONS = ("model_configuration", "statistics", "schedule_policy", "sequence", "parameters")
@@ -140,4 +141,4 @@ class Service:
 
     async def unsupported(self, message: Any, context: Any) -> Any:
         """For methods of devices and settings that are not here."""
-        raise Refusal(Kind.UNSUPPORTED, "this server has no such settings")
+        raise Refusal(Kind.UNSUPPORTED, "this server has no CUDA memory, trace or log settings")

@@ -7,6 +7,7 @@ tensors that have `binary_data_size`, in order.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from colonnade.serve.protocol import (
     datatype_of,
 )
 from colonnade.serve.refusal import Kind, Refusal
+from colonnade.serve.regions import REGION, NoRegions, Regions, place_of
 from colonnade.serve.wire import count_elements, decode_raw, encode_raw, unknown_datatype
 
 _BODY = msgspec.json.Decoder(InferBody)
@@ -32,24 +34,36 @@ _LISTS: dict[str, msgspec.json.Decoder[Any]] = {
     "O": msgspec.json.Decoder(list[str]),
 }
 _ENCODER = msgspec.json.Encoder()
+NO_REGIONS = NoRegions()
 RESERVED = ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout")
 MICROSECONDS_MAX = 1 << 53
 
 
-def decode_infer(
-    body: bytes, json_length: int | None, now: float, tensors_max: int
-) -> tuple[InferRequest, dict[str, bool], bool]:
-    """(the request without its model, which outputs are binary by name, the default for others).
+@dataclass(frozen=True, slots=True)
+class OutputForms:
+    """Which outputs are raw bytes (by name, and those without a word), and which go to shared
+    memory: (region, offset, bytes)."""
 
-    Raises Refusal.
-    """
+    binary: Mapping[str, bool]
+    binary_default: bool
+    places: Mapping[str, tuple[str, int, int]]
+
+
+def decode_infer(
+    body: bytes,
+    json_length: int | None,
+    now: float,
+    tensors_max: int,
+    regions: Regions = NO_REGIONS,
+) -> tuple[InferRequest, OutputForms]:
+    """The request, without its model, and how its outputs are wanted. Raises Refusal."""
     split_at = len(body) if json_length is None else json_length
     if not 0 <= split_at <= len(body):
         raise Refusal(Kind.INVALID, f"header length {split_at}, but the body has {len(body)} bytes")
     parsed = parse_json(_BODY, body[:split_at] if split_at < len(body) else body)
     if len(parsed.inputs) + len(parsed.outputs) > tensors_max:
         raise Refusal(Kind.TOO_LARGE, f"more than {tensors_max} tensors in one request")
-    inputs = _decode_inputs(parsed.inputs, memoryview(body)[split_at:])
+    inputs = _decode_inputs(parsed.inputs, memoryview(body)[split_at:], regions)
     parameters = parsed.parameters
     request = InferRequest("", inputs, id=parsed.id)
     request.outputs = tuple([output.name for output in parsed.outputs])
@@ -57,7 +71,10 @@ def decode_infer(
     if parameters:
         apply_parameters(request, parameters, now)
     binary = {o.name: bool(o.parameters.get("binary_data", binary_default)) for o in parsed.outputs}
-    return request, binary, binary_default
+    places = {
+        o.name: place_of(o.name, o.parameters) for o in parsed.outputs if REGION in o.parameters
+    }
+    return request, OutputForms(binary, binary_default, places)
 
 
 def parse_json(decoder: msgspec.json.Decoder[Any], text: bytes) -> Any:
@@ -95,12 +112,18 @@ def _integer(parameters: Mapping[str, Any], name: str, default: int) -> int:
     return value
 
 
-def _decode_inputs(tensors: list[InputTensor], binary: memoryview) -> dict[str, np.ndarray]:
+def _decode_inputs(
+    tensors: list[InputTensor], binary: memoryview, regions: Regions
+) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     offset = 0
     for tensor in tensors:
         if tensor.name in arrays:
             raise Refusal(Kind.INVALID, f"input {tensor.name!r} is there twice")
+        if tensor.parameters and REGION in tensor.parameters:
+            data = regions.read(*place_of(tensor.name, tensor.parameters))
+            arrays[tensor.name] = decode_raw(tensor.name, tensor.datatype, tensor.shape, data)
+            continue
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             arrays[tensor.name] = _decode_data(tensor)
@@ -183,14 +206,23 @@ def _to_array(tensor: InputTensor, values: list[Any], dtype: np.dtype[np.generic
 
 
 def encode_answer(
-    response: InferResponse, binary: Mapping[str, bool], binary_default: bool
+    response: InferResponse, forms: OutputForms, regions: Regions = NO_REGIONS
 ) -> tuple[bytes, int | None]:
     """The body, and the length of its JSON when raw bytes follow."""
     outputs: list[OutputTensor] = []
     raw: list[bytes | memoryview] = []
     for name, array in response.outputs.items():
         tensor = OutputTensor(name, datatype_of(array.dtype), list(array.shape))
-        if binary.get(name, binary_default):
+        if name in forms.places:
+            region, offset, size = forms.places[name]
+            data = encode_raw(array)
+            regions.write(region, offset, size, data)
+            tensor.parameters = {
+                REGION: region,
+                "shared_memory_offset": offset,
+                "shared_memory_byte_size": len(data),
+            }
+        elif forms.binary.get(name, forms.binary_default):
             data = encode_raw(array)
             tensor.parameters = {"binary_data_size": len(data)}
             raw.append(data)

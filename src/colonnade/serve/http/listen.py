@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 
 import uvicorn
 
@@ -13,12 +12,12 @@ from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
 from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.connection import make_protocol
-from colonnade.serve.http.routes import infer, metrics, models, ui
+from colonnade.serve.http.routes import control, infer, metrics, models, tasks, ui
+from colonnade.serve.regions import NoRegions
 from colonnade.serve.repository import Repository
-
-RouteMaker = Callable[[Repository], list[Route]]
-ROUTES: tuple[RouteMaker, ...] = (infer.routes, models.routes, metrics.routes)
-"""A resource adds its line here."""
+from colonnade.serve.shared_memory import SharedMemory
+from colonnade.serve.task_models import RepositoryModels
+from colonnade.serve.tasks import TaskService, read_task_specs
 
 BACKLOG = 1024
 
@@ -27,8 +26,14 @@ class HttpServer:
     """A running HTTP server."""
 
     def __init__(
-        self, server: uvicorn.Server, task: asyncio.Task[None], app: App, port: int
+        self,
+        server: uvicorn.Server,
+        task: asyncio.Task[None],
+        app: App,
+        port: int,
+        tasks: TaskService,
     ) -> None:
+        self._tasks = tasks
         self._server = server
         self._task = task
         self.app = app
@@ -45,14 +50,38 @@ class HttpServer:
         if waiting:
             self._server.force_exit = True
             await self._task
+        self._tasks.close()
+
+
+def make_routes(
+    repository: Repository,
+    config: ServerConfig,
+    authorize: Authorize,
+    service: TaskService,
+    memory: SharedMemory | None = None,
+) -> list[Route]:
+    """Every route of a server; a resource adds its line here."""
+    return [
+        *tasks.routes(service, config.limits, config.deepsparse_paths),
+        *infer.routes(repository, memory or NoRegions()),
+        *models.routes(repository),
+        *metrics.routes(repository),
+        *control.routes(repository, memory, model_control=config.model_control),
+        *ui.routes(repository, authorize),
+    ]
 
 
 async def start_http_server(
-    repository: Repository, config: ServerConfig, authorize: Authorize
+    repository: Repository,
+    config: ServerConfig,
+    authorize: Authorize,
+    memory: SharedMemory | None = None,
 ) -> HttpServer:
     """Listen at the configured address; port 0 takes a free one."""
-    routes = [route for make in ROUTES for route in make(repository)]
-    routes += ui.routes(repository, authorize)
+    models_of_tasks = RepositoryModels(repository)
+    specs = read_task_specs(config.tasks, "server")
+    service = TaskService(specs, models_of_tasks, models_of_tasks.folder_of)
+    routes = make_routes(repository, config, authorize, service, memory)
     app = App(routes, config.limits, authorize)
     listening = _listen(config.host, config.port)
     settings = uvicorn.Config(
@@ -76,7 +105,7 @@ async def start_http_server(
         await asyncio.sleep(0.005)
     if task.done():
         await task
-    return HttpServer(server, task, app, listening.getsockname()[1])
+    return HttpServer(server, task, app, listening.getsockname()[1], service)
 
 
 async def _run(server: uvicorn.Server, listening: socket.socket) -> None:

@@ -10,7 +10,6 @@ from colonnade.errors import RecipeError
 from colonnade.sparsify.modules import find_modules
 from colonnade.sparsify.quantize.layers import FAKES, FakeConv2d, FakeLinear, PassedNorm
 
-
 QUANTIZABLE = "quantizable"
 """The target that stands for all Linear and Conv2d modules."""
 

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from colonnade.errors import RecipeError
+from colonnade.sparsify.recipe.foreign.converters import CONVERTERS, HINTS
 from colonnade.sparsify.recipe.foreign.fields import Fields, Note, plain_value
-from colonnade.sparsify.recipe.foreign.modifiers import CONVERTERS, HINTS, Converted
+from colonnade.sparsify.recipe.foreign.parameters import Converted
 from colonnade.sparsify.recipe.foreign.read import ForeignRecipe, ForeignStage, read_foreign
 from colonnade.sparsify.recipe.read import read_recipe
 from colonnade.sparsify.recipe.recipe import Recipe

@@ -35,7 +35,7 @@ class LayerRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What one run of the model costs, dense and sparse: expected before, or measured afterwards."""
+    """What one run of the model costs, dense and sparse: expected before, or measured after."""
 
     dense_ms: float
     sparse_ms: float

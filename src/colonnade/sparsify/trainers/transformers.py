@@ -133,5 +133,5 @@ def _read_state(path: Path) -> Any:
         return decode_state(path.read_bytes())
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot read it: {error.strerror}; was the checkpoint saved without the recipe?"
+            f"{path}: cannot read it: {error.strerror}; was it saved without the recipe?"
         ) from None

@@ -3,45 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.codec import decode_infer, encode_answer
 from colonnade.serve.http.exchange import (
     BINARY,
     JSON,
+    Header,
     header,
     read_body,
     run_while_connected,
     send,
 )
-from colonnade.serve.refusal import Kind, Refusal
+from colonnade.serve.protocol import InferResponse
+from colonnade.serve.refusal import Kind, Refusal, refusal_of
+from colonnade.serve.regions import Regions
 from colonnade.serve.repository import Repository
+from colonnade.serve.tracing import Tracing
 
 LENGTH = b"inference-header-content-length"
 
 
-def routes(repository: Repository) -> list[Route]:
+def routes(repository: Repository, regions: Regions) -> list[Route]:
     """Of this repository."""
 
     async def infer(exchange: Exchange) -> None:
         body = await read_body(exchange.scope, exchange.receive, exchange.limits)
         now = asyncio.get_running_loop().time()
-        request, binary, binary_default = decode_infer(
-            body, _json_length(exchange), now, exchange.limits.tensors
+        request, forms = decode_infer(
+            body, _json_length(exchange), now, exchange.limits.tensors, regions
         )
         request.model = exchange.names["model"]
         request.version = exchange.names.get("version", "")
-        response = await run_while_connected(repository.infer(request), exchange.receive)
-        text, length = encode_answer(response, binary, binary_default)
-        if length is None:
-            await send(exchange.send, 200, text, JSON)
+        work = run_while_connected(repository.infer(request), exchange.receive)
+        headers: tuple[Header, ...] = ()
+        if repository.tracing is None:
+            response = await work
         else:
-            await send(exchange.send, 200, text, BINARY, (LENGTH, str(length).encode()))
+            response, headers = await _traced(work, request.model, exchange, repository.tracing)
+        text, length = encode_answer(response, forms, regions)
+        if length is None:
+            await send(exchange.send, 200, text, JSON, *headers)
+        else:
+            await send(exchange.send, 200, text, BINARY, (LENGTH, str(length).encode()), *headers)
 
     return [
         Route("POST", "/v2/models/{model}/infer", infer),
         Route("POST", "/v2/models/{model}/versions/{version}/infer", infer),
     ]
+
+
+async def _traced(
+    work: Awaitable[InferResponse], model: str, exchange: Exchange, tracing: Tracing
+) -> tuple[InferResponse, tuple[Header, ...]]:
+    """The response, and the header that names the span of this request."""
+    given = header(exchange.scope, b"traceparent")
+    trace = tracing.start("infer", model, None if given is None else given.decode("latin-1"))
+    status = 499  # the client went away
+    try:
+        response = await work
+        status = 200
+    except Exception as error:
+        status = refusal_of(error).kind.http_status
+        raise
+    finally:
+        trace.end(status)
+    if response.timing is not None:
+        trace.add_timing(response.timing)
+    return response, ((b"traceparent", trace.traceparent.encode()),)
 
 
 def _json_length(exchange: Exchange) -> int | None:

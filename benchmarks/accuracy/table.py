@@ -1,0 +1,88 @@
+"""docs/accuracy.md: the tables, from the files of results."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accuracy import nm
+from accuracy.results import open_results
+
+PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+BEGIN, END = "<!-- {name}: written by ./dev accuracy table -->", "<!-- end of {name} -->"
+
+
+def write_table() -> None:
+    """Replace what lies between the marks of each table; the text around is written by hand."""
+    page = PAGE.read_text()
+    for network in nm.TRAININGS:
+        page = _replaced(page, f"nm {network}", nm_table(network))
+    page = _replaced(page, "resnet", resnet_table())
+    PAGE.write_text(page)
+
+
+def nm_table(network: str) -> str:
+    """Accuracy in %, mean and standard deviation over seeds, with the cost if zeros were free."""
+    entries = list(open_results(f"nm_{network}").entries.values())
+    dense = [entry["accuracy"] for entry in entries if entry["recipe"] == nm.DENSE]
+    lines = [
+        f"Dense: {_mean(dense)} %.\n",
+        "| recipe | " + " | ".join(nm.PATTERNS) + " | training FLOPs of the pruned layers |",
+        "|---" * (len(nm.PATTERNS) + 2) + "|",
+    ]
+    for recipe in dict.fromkeys(entry["recipe"] for entry in _sorted(entries)):
+        of_recipe = [entry for entry in entries if entry["recipe"] == recipe]
+        cells = [
+            _mean([e["accuracy"] for e in of_recipe if e["pattern"] == pattern])
+            for pattern in nm.PATTERNS
+        ]
+        densities = {e["pattern"]: e["density"] for e in of_recipe}
+        costs = ", ".join(f"{100 * densities[p]:.0f} %" for p in nm.PATTERNS if p in densities)
+        lines.append(f"| {recipe} | " + " | ".join(cells) + f" | {costs} |")
+    return "\n".join(lines)
+
+
+def resnet_table() -> str:
+    """Accuracy in %, and what is kept of the dense network's, seed by seed."""
+    entries = open_results("resnet").entries.values()
+    lines = [
+        "| seed | dense | sparse | kept | sparse int8 | kept | same predictions in the engine |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in sorted(entries, key=lambda item: int(item["seed"])):
+        kept = [100 * entry[name] / entry["dense"] for name in ("sparse", "int8")]
+        same = [entry[f"{name}_same_predictions"] for name in ("sparse", "int8")]
+        lines.append(
+            f"| {entry['seed']} | {100 * entry['dense']:.2f} | {100 * entry['sparse']:.2f} "
+            f"| {kept[0]:.2f} % | {100 * entry['int8']:.2f} | {kept[1]:.2f} % "
+            f"| {same[0]} and {same[1]} of 10,000 |"
+        )
+    return "\n".join(lines)
+
+
+def _sorted(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    pruned = [entry for entry in entries if entry["recipe"] != nm.DENSE]
+    return sorted(pruned, key=lambda entry: _place(entry["recipe"]))
+
+
+def _place(recipe: str) -> tuple[int, str]:
+    return (nm.RECIPES.index(recipe) if recipe in nm.RECIPES else len(nm.RECIPES), recipe)
+
+
+def _mean(shares: list[float]) -> str:
+    if not shares:
+        return "-"
+    percent = [100 * share for share in shares]
+    if len(percent) == 1:
+        return f"{percent[0]:.2f}"
+    runs = "" if len(percent) == len(nm.SEEDS) else f" (n = {len(percent)})"
+    return f"{statistics.mean(percent):.2f} ± {statistics.stdev(percent):.2f}{runs}"
+
+
+def _replaced(page: str, name: str, table: str) -> str:
+    begin, end = BEGIN.format(name=name), END.format(name=name)
+    head, _, rest = page.partition(begin)
+    _, _, tail = rest.partition(end)
+    return f"{head}{begin}\n{table}\n{end}{tail}"

@@ -1,0 +1,89 @@
+"""An analysis as a table, JSON and one HTML page."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+from colonnade.cli.console import plain_data
+from colonnade.cli.explain_page import STYLE
+from colonnade.errors import InputError
+from colonnade.search import Analysis, LayerCost
+
+TEMPLATE = Path(__file__).with_name("sparsify_page.html")
+SHOWN = (0.5, 0.8, 0.9, 0.95)
+"""Levels that have columns; all are in the JSON."""
+
+
+def verify_report(path: Path | None) -> None:
+    """Refuse a report of an unknown kind, before the work."""
+    if path is not None and path.suffix not in (".html", ".json"):
+        raise InputError(f"{path}: a report is .html or .json")
+
+
+def analysis_rows(found: Analysis) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Names of columns, and a row for each layer."""
+    levels = _shown(found)
+    names = ["layer", "weights", "dense ms", "share"]
+    for level in levels:
+        names += [f"gain at {level:.0%}", f"error at {level:.0%}"]
+    return tuple(names), [_row(layer, found, levels) for layer in found.layers]
+
+
+def analysis_summary(found: Analysis) -> Iterator[str]:
+    """The analysis in a few lines."""
+    layers = found.dense_ms - found.rest_ms
+    yield (
+        f"{found.model}: {found.dense_ms:.2f} ms dense on {found.threads} threads; "
+        f"{len(found.layers)} layers can be pruned ({found.pattern}) and take {layers:.2f} ms"
+    )
+    yield (
+        f"with every layer at its cheapest level: about {found.least_ms:.2f} ms, "
+        f"{found.dense_ms / found.least_ms:.1f} times as fast; no target beyond that can be met"
+    )
+    yield "error: squared error of the outputs over their square, with this layer alone pruned"
+
+
+def write_analysis(path: Path, found: Analysis) -> None:
+    """In the form that the suffix names."""
+    if path.suffix == ".json":
+        document = json.dumps(plain_data(found.to_dict()), indent=2, allow_nan=False)
+        path.write_text(document + "\n", encoding="utf-8")
+        return
+    names, rows = analysis_rows(found)
+    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=STYLE.read_text(encoding="utf-8").rstrip(),
+        title=html.escape(found.model),
+        notes="\n".join(
+            f"<p class=soft>{html.escape(line)}</p>" for line in analysis_summary(found)
+        ),
+        names="".join(f"<th>{html.escape(name)}</th>" for name in names),
+        rows="\n".join(_page_row(row) for row in rows),
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def _shown(found: Analysis) -> list[float]:
+    shown = [level for level in SHOWN if level in found.levels]
+    return shown or [level for level in found.levels if level > 0]
+
+
+def _row(layer: LayerCost, found: Analysis, levels: list[float]) -> tuple[str, ...]:
+    cells = [
+        layer.name, "x".join(map(str, layer.shape)), f"{layer.ms[0]:.3f}",
+        f"{layer.ms[0] / found.dense_ms:.1%}",
+    ]  # fmt: skip
+    for level in levels:
+        place = found.levels.index(level)
+        gain = layer.ms[0] / layer.ms[place] if layer.ms[place] else 1.0
+        cells += [f"{gain:.2f}", f"{layer.errors[place]:.1e}"]
+    return tuple(cells)
+
+
+def _page_row(row: tuple[str, ...]) -> str:
+    name, *cells = (html.escape(cell) for cell in row)
+    inner = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f"<tr><td class=name>{name.replace('/', '/<wbr>')}</td>{inner}</tr>"

@@ -1,0 +1,162 @@
+"""analyze(): what each layer of a model costs, and what its zeros would gain and lose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from colonnade.engine.runtime import Runtime
+from colonnade.errors import InputError
+from colonnade.ir import Graph
+from colonnade.onnx.constants import constant_names, load_proto
+from colonnade.onnx.importer import import_model
+from colonnade.pruning.layers import Layer, find_layers
+from colonnade.pruning.prune import DEFAULT_READING, prune_many
+from colonnade.quantization.calibrate import Progress
+from colonnade.quantization.data.open import Reading, open_source
+from colonnade.quantization.data.source import Arrays, Source, checked_source
+from colonnade.search.cost_table import CostTable, measure_costs
+from colonnade.search.levels import levels_of
+from colonnade.search.sensitivity import Constants, measure_sensitivity
+from colonnade.sparsity.patterns import Pattern, parse_pattern, why_not
+from colonnade.sparsity.solvers.solve import Method
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer at every level of the analysis."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    ms: tuple[float, ...]
+    errors: tuple[float, ...]
+    """Relative squared error of the model's outputs with this layer alone at the level."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze` found."""
+
+    model: str
+    pattern: str
+    levels: tuple[float, ...]
+    layers: tuple[LayerCost, ...]
+    dense_ms: float
+    rest_ms: float
+    """Of what cannot be pruned."""
+    least_ms: float
+    """With every layer at its cheapest level."""
+    threads: int
+
+    @property
+    def costs(self) -> CostTable:
+        """What layers cost."""
+        rows = {layer.name: layer.ms for layer in self.layers}
+        return CostTable(self.pattern, self.levels, rows, self.dense_ms)
+
+    @property
+    def errors(self) -> dict[str, tuple[float, ...]]:
+        """What their zeros lose."""
+        return {layer.name: layer.errors for layer in self.layers}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is searched: its graph, layers and data."""
+
+    path: Path
+    graph: Graph
+    layers: tuple[Layer, ...]
+    source: Source
+    pattern: Pattern
+    method: Method
+    runtime: Runtime
+
+    @property
+    def first(self) -> Arrays:
+        """The sample that is timed."""
+        return next(iter(self.source())).arrays
+
+    @property
+    def names(self) -> list[str]:
+        """Of the layers."""
+        return [layer.name for layer in self.layers]
+
+
+def open_subject(
+    model: str | Path,
+    calibration: object,
+    *,
+    pattern: str = "unstructured",
+    method: Method = "sparsegpt",
+    exclude: Sequence[str] = (),
+    reading: Reading = DEFAULT_READING,
+    samples_max: int | None = None,
+    threads: int | None = None,
+) -> Subject:
+    """Read the model and find the layers that can have the pattern."""
+    shape = parse_pattern(pattern)
+    graph = import_model(model)
+    found, _ = find_layers(graph, constant_names(load_proto(model)))
+    layers = tuple(
+        layer
+        for layer in found
+        if not layer.is_depthwise
+        and not any(fnmatchcase(layer.name, name) for name in exclude)
+        and not why_not(shape, layer.rows, layer.inputs, layer.taps)
+    )
+    source = checked_source(open_source(calibration, graph, reading), graph, samples_max)
+    return Subject(Path(model), graph, layers, source, shape, method, Runtime(threads or 0))
+
+
+def analyze(subject: Subject, progress: Progress = lambda _, __: None) -> Analysis:
+    """Measure costs and sensitivities."""
+    if not subject.layers:
+        raise InputError(f"{subject.path.name}: no layer can have pattern {subject.pattern}")
+    table = costs_of(subject, progress)
+    errors = errors_of(subject, progress)
+    rows = tuple(
+        LayerCost(x.name, x.op, x.shape, table.layers[x.name], errors[x.name])
+        for x in subject.layers
+    )
+    return Analysis(
+        subject.path.name, table.pattern, table.levels, rows, table.dense_ms, table.rest_ms,
+        table.least_ms, subject.runtime.threads,
+    )  # fmt: skip
+
+
+def costs_of(subject: Subject, progress: Progress) -> CostTable:
+    """See `measure_costs`."""
+    return measure_costs(
+        subject.graph, subject.layers, subject.pattern, subject.first, subject.runtime, progress
+    )
+
+
+def errors_of(subject: Subject, progress: Progress) -> dict[str, tuple[float, ...]]:
+    """See `measure_sensitivity`."""
+
+    def prune_at(probes: Sequence[float]) -> list[Constants]:
+        progress("pruning all layers", None)
+        made = prune_many(
+            subject.path, list_samples(subject.source), probes, pattern=str(subject.pattern),
+            method=subject.method, layers=subject.names, threads=subject.runtime.threads,
+        )  # fmt: skip
+        return [import_model(one.proto).constants for one in made]
+
+    return measure_sensitivity(
+        subject.graph, subject.layers, prune_at, subject.source, levels_of(subject.pattern),
+        subject.runtime.threads, progress,
+    )  # fmt: skip
+
+
+def list_samples(source: Source) -> list[Arrays]:
+    """As calibration data is given to `prune`."""
+    return [sample.arrays for sample in source()]

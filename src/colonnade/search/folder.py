@@ -1,0 +1,51 @@
+"""A Hugging Face folder as an ONNX file, checked with the engine against torch. Loads torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from colonnade.engine.compile import compile as compile_model
+from colonnade.sparsify.export.folder import load_folder, read_config
+from colonnade.sparsify.export.onnx import export_onnx
+
+BATCH, TOKENS = 2, 16
+"""Of the sample that is exported and checked; both axes may vary afterwards."""
+TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MaskedLM")
+SEED = 0
+
+
+def export_folder(folder: Path, target: Path) -> Path:
+    """Write the encoder of a text model, of the class that its config names. Raises ModelError for
+    a folder that is none, ExportError where the file's answers are not torch's."""
+    config = read_config(folder)
+    model = load_folder(folder, choose_task(config))
+    generator = torch.Generator().manual_seed(SEED)
+    size = int(config.get("vocab_size", 100))
+    tokens = torch.randint(0, size, (BATCH, TOKENS), generator=generator)
+    mask = torch.ones_like(tokens)
+    mask[1, TOKENS // 2 :] = 0
+    sample = {"input_ids": tokens, "attention_mask": mask}
+    axes = {0: "batch", 1: "sequence"}
+    export_onnx(model, sample, target, runner=_run, dynamic={name: axes for name in sample})
+    return target
+
+
+def choose_task(config: Mapping[str, object]) -> str:
+    """The Auto class of transformers for the class that a config names.
+
+    >>> choose_task({"architectures": ["BertForSequenceClassification"]})
+    'AutoModelForSequenceClassification'
+    """
+    names = config.get("architectures") or [""]
+    first = str(names[0]) if isinstance(names, list) else ""
+    found = next((task for task in TASKS if first.endswith(f"For{task}")), None)
+    return f"AutoModelFor{found}" if found else "AutoModel"
+
+
+def _run(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    with compile_model(path, tune="off") as engine:
+        return engine.run(dict(feed))
