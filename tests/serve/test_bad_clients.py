@@ -7,12 +7,11 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from running_server import Running, running
 
 from colonnade.serve.config import Limits, ModelConfig, ServerConfig
+from running_server import Running, running
 from tiny_model import FEATURES, write_tiny_model
 
 LIMITS = Limits(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_server import Running, running
 
 from colonnade.serve.config import ModelConfig, ServerConfig
+from running_server import Running, running
 from tiny_model import write_tiny_model
 
 KEY = "a-key-for-this-test-only"
