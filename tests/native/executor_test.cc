@@ -44,9 +44,9 @@ RunStatus run_waves(const void*, const RunContext& context) {
   return {};
 }
 
-constexpr Op kDouble{"double", nullptr, &run_double};
-constexpr Op kReverse{"reverse", nullptr, &run_reverse};
-constexpr Op kWave{"wave", nullptr, &run_waves};
+constexpr Op kDouble{"double", nullptr, &run_double, exec::kLast};
+constexpr Op kReverse{"reverse", nullptr, &run_reverse, exec::kLast};
+constexpr Op kWave{"wave", nullptr, &run_waves, exec::kLast};
 constexpr int64_t kWaves = 24;  // Even: the last one ends where the first one began.
 constexpr int64_t kSecond = (kBytes + 63) / 64 * 64;
 
