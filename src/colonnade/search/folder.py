@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from colonnade.engine.compile import compile as compile_model
-from colonnade.sparsify.export.folder import load_folder, read_config
+from colonnade.sparsify.export.folder import load_folder, make_text_sample, read_config
 from colonnade.sparsify.export.onnx import export_onnx
 
-BATCH, TOKENS = 2, 16
-"""Of the sample that is exported and checked; both axes may vary afterwards."""
 TASKS = ("SequenceClassification", "TokenClassification", "QuestionAnswering", "MaskedLM")
-SEED = 0
 
 
 def export_folder(folder: Path, target: Path) -> Path:
@@ -23,12 +19,7 @@ def export_folder(folder: Path, target: Path) -> Path:
     a folder that is none, ExportError where the file's answers are not torch's."""
     config = read_config(folder)
     model = load_folder(folder, choose_task(config))
-    generator = torch.Generator().manual_seed(SEED)
-    size = int(config.get("vocab_size", 100))
-    tokens = torch.randint(0, size, (BATCH, TOKENS), generator=generator)
-    mask = torch.ones_like(tokens)
-    mask[1, TOKENS // 2 :] = 0
-    sample = {"input_ids": tokens, "attention_mask": mask}
+    sample = make_text_sample(config)
     axes = {0: "batch", 1: "sequence"}
     export_onnx(model, sample, target, runner=_run, dynamic={name: axes for name in sample})
     return target

@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from colonnade.errors import ModelError
@@ -139,3 +140,15 @@ def _named_for(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tenso
         longer = {f"{prefix}.{name}": value for name, value in state.items()}
         return shorter if len(wanted & set(shorter)) > len(wanted & set(longer)) else longer
     return dict(state)
+
+
+def make_text_sample(
+    config: Mapping[str, Any], batch: int = 2, tokens: int = 16, seed: int = 0
+) -> dict[str, Tensor]:
+    """Random tokens of the model's vocabulary, int64 [batch, tokens], the last row half masked."""
+    generator = torch.Generator().manual_seed(seed)
+    size = int(config.get("vocab_size", 100))
+    ids = torch.randint(0, size, (batch, tokens), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[-1, tokens // 2 :] = 0
+    return {"input_ids": ids, "attention_mask": mask}
