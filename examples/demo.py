@@ -1,6 +1,6 @@
 """The main job on a real model: prune, quantize, compile, run, and compare with ONNX Runtime.
 
-Run by `./dev demo`, or: python examples/demo.py [--sparsity 0.6] [--seconds 4] [--threads 2]
+Run by `./dev demo`, or: python examples/demo.py [--sparsity 0.5] [--seconds 4] [--threads 2]
 [--picture demo.png]
 """
 
@@ -68,7 +68,7 @@ class Quality:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Everything in order; 0 when the dense model's answers are those of ONNX Runtime."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sparsity", type=float, default=0.6, help="share of weights that go")
+    parser.add_argument("--sparsity", type=float, default=0.5, help="share of weights that go")
     parser.add_argument("--seconds", type=float, default=4.0, help="measured for each engine")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--picture", type=Path, help="draw the table into a PNG file")
