@@ -170,7 +170,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
                 client.request("GET", "/v2/health/ready")
                 if client.getresponse().status == http.client.OK:
                     return
-        time.sleep(0.1)
+        time.sleep(0.1)  # the server is another process: nothing tells when it is ready
     raise RunError(f"the server was not ready after {READY_S:g} s")
 
 

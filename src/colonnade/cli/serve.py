@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 from pathlib import Path
@@ -61,9 +62,9 @@ def serve_command(
 
 def _import_stack() -> Any:
     try:
-        from colonnade.serve import config, server
+        from colonnade.serve import config
 
-        assert server
+        importlib.import_module("colonnade.serve.server")
     except ImportError as error:
         raise CapabilityError(
             f"serving needs {error.name}: pip install 'colonnade[serve]'"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colonnade.engine.runtime import Runtime
+from colonnade.serve.auth import make_authorize
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.grpc.control import control_actions
 from colonnade.serve.grpc.server import start_grpc_server
 from colonnade.serve.http.app import Route
-from colonnade.serve.http.auth import make_authorize
 from colonnade.serve.http.listen import HttpServer, start_http_server
 from colonnade.serve.repository import Repository
 from colonnade.serve.shared_memory import SharedMemory

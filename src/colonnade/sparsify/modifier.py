@@ -123,3 +123,11 @@ def check_share(value: float, parameter: str) -> None:
         raise RecipeError(
             f"expected a share from 0 up to but without 1, got {value:g}", parameter=parameter
         )
+
+
+def check_positive(modifier: Modifier, *parameters: str) -> None:
+    """Refuse parameters that are zero or less."""
+    for name in parameters:
+        value = getattr(modifier, name)
+        if not value > 0:
+            raise RecipeError(f"expected more than 0, got {value:g}", parameter=name)

@@ -122,7 +122,7 @@ def gradual(parameters: str) -> str:
         ),
         (
             gradual("      pattern: 4:2"),
-            "recipe:4: gradual_magnitude.pattern: N:M needs 1 <= N < M, got 4:2",
+            "recipe:4: gradual_magnitude.pattern: pattern '4:2': N:M needs 1 <= N < M",
         ),
         (
             gradual("      pattern: 1:4\n      final_sparsity: 0.5"),

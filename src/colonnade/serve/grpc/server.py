@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,15 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from colonnade.serve.auth import Authorize, allow_everybody
 from colonnade.serve.grpc.messages import SERVICE, messages, methods, pool
 from colonnade.serve.grpc.service import CODES, Service
 from colonnade.serve.refusal import refusal_of
 from colonnade.serve.regions import NoRegions, Regions
 from colonnade.serve.repository import Repository
 
-Authorize = Callable[[str | None], None]
-"""Raises Refusal unless the value of `authorization` lets a call in."""
-
 OPEN = frozenset({"ServerLive"})
 """Methods that need no key."""
-
-
-def _allow(_: str | None) -> None:
-    """Everybody."""
 
 
 async def start_grpc_server(
@@ -34,7 +28,7 @@ async def start_grpc_server(
     address: str,
     *,
     regions: Regions | None = None,
-    authorize: Authorize = _allow,
+    authorize: Authorize = allow_everybody,
     message_bytes_max: int = 64 << 20,
     certificate: tuple[Path, Path] | None = None,
     actions: Mapping[str, Any] | None = None,
@@ -79,7 +73,7 @@ def _handlers(
         run = actions.get(method.name, own)
         read = messages()[method.input_type.name].FromString
         write = messages()[method.output_type.name].SerializeToString
-        check = _allow if method.name in OPEN else authorize
+        check = allow_everybody if method.name in OPEN else authorize
         if method.name == "ModelStreamInfer":
             made[method.name] = grpc.stream_stream_rpc_method_handler(
                 _guard_stream(run, check), read, write

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
+from colonnade.serve.auth import Authorize
 from colonnade.serve.config import Limits
-from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.exchange import Disconnected, header, send_refusal
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
 

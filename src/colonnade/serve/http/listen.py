@@ -8,9 +8,9 @@ import socket
 import uvicorn
 
 from colonnade.errors import CapabilityError
+from colonnade.serve.auth import Authorize
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
-from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.connection import make_protocol
 from colonnade.serve.http.routes import control, infer, metrics, models, tasks, ui
 from colonnade.serve.regions import NoRegions
@@ -99,7 +99,6 @@ async def start_http_server(
         ssl_keyfile=config.tls_key,
     )
     server = uvicorn.Server(settings)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.ensure_future(_run(server, listening))
     while not server.started and not task.done():
         await asyncio.sleep(0.005)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from colonnade.errors import RecipeError
+from colonnade.sparsify.modifier import check_positive
 from colonnade.sparsify.modifiers.gradual import GradualPruning, Scorer
 from colonnade.sparsify.pattern import Pattern
 
@@ -31,11 +31,7 @@ class MFACPruning(GradualPruning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_grads", "damping", "fisher_block"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(
-                    f"expected more than 0, got {getattr(self, name):g}", parameter=name
-                )
+        check_positive(self, "num_grads", "damping", "fisher_block")
 
     def make_scorer(self, run: Run, layers: list[Layer], pattern: Pattern) -> Scorer:
         """The gradients of this run."""

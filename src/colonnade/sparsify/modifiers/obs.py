@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colonnade.errors import RecipeError
+from colonnade.sparsify.modifier import check_positive
 from colonnade.sparsify.modifiers.gradual import GradualPruning, Scorer
 from colonnade.sparsify.pattern import Block, Pattern
 
@@ -32,11 +33,7 @@ class OBSPruning(GradualPruning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_grads", "damping", "fisher_block"):
-            if getattr(self, name) <= 0:
-                raise RecipeError(
-                    f"expected more than 0, got {getattr(self, name):g}", parameter=name
-                )
+        check_positive(self, "num_grads", "damping", "fisher_block")
 
     def make_scorer(self, run: Run, layers: list[Layer], pattern: Pattern) -> Scorer:
         """Refused without a source of gradients."""
@@ -51,7 +48,7 @@ class _Surgeon(Scorer):
         self._layers = layers
         self._width = 1
         if isinstance(pattern, Block) and pattern.rows == 1:
-            self._width = pattern.columns if modifier.fisher_block % pattern.columns == 0 else 1
+            self._width = pattern.cols if modifier.fisher_block % pattern.cols == 0 else 1
         self._inverses: dict[str, Tensor] = {}
 
     def prepare(self, run: Run) -> None:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 import colonnade
+from colonnade.serve.auth import Authorize
 from colonnade.serve.http.app import Exchange, Route
-from colonnade.serve.http.auth import Authorize
 from colonnade.serve.http.exchange import JSON, Header, header, send
 from colonnade.serve.http.ui import content_security_policy, page
 from colonnade.serve.http.ui.feed import feed
