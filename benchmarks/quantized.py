@@ -9,23 +9,26 @@ float32 plan of the model.
 Answers of engines that round 8-bit values differently drift apart by many steps in deep models, so
 they are not compared here: tests/accuracy compares layer by layer. What is kept is the cosine of
 each answer to that of the same weights in float32, to see that an engine computed the model at all.
-Writes benchmarks/results/quantized.json and prints a Markdown table.
+Writes benchmarks/results/quantized.json after each row and prints a Markdown table; rows of
+earlier runs on the same machine stay.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
 
+import colonnade
 import models
 from candidates import Candidate, Measured, cosine, time_in_turns
 from colonnade.bench.harness import Schedule
+from colonnade.bench.machine import cpu_name
 from eight_bits import quantize, sample_inputs
+from kept_rows import KeptRows
 from models.sparse import parse_variant
 
 RESULTS = Path(__file__).resolve().parent / "results" / "quantized.json"
@@ -52,14 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each engine and form")
     parser.add_argument("--results", type=Path, default=RESULTS)
     chosen = parser.parse_args(arguments)
-    rows: list[dict[str, Any]] = []
+    machine = {"cpu": cpu_name(), "isa": colonnade._core.best_isa(), "threads": chosen.threads}
+    kept = KeptRows(chosen.results, machine, ("model", "batch"))
     for name in chosen.models:
         for batch in chosen.batches.split(","):
-            rows.append(measure(name, int(batch), chosen))
-            # After each row: a run of many minutes may be stopped.
-            document = {"threads": chosen.threads, "rows": rows}
-            chosen.results.write_text(json.dumps(document, indent=2) + "\n")
-    print(make_table(rows))
+            kept.keep(measure(name, int(batch), chosen))
+    print(make_table(kept.rows))
     return 0
 
 

@@ -86,8 +86,9 @@ class Layer:
         self._runtime = colonnade.Runtime(threads)
         rng = np.random.default_rng(0)
         panels = self._panels = -(-COLUMNS // self._lanes)
-        self._x = rng.integers(0, 256, panels * k * self._lanes).astype(np.uint8)
-        self._y = np.zeros(panels * m * self._lanes, np.uint8)
+        self._x = _aligned(panels * k * self._lanes)
+        self._x[:] = rng.integers(0, 256, self._x.size)
+        self._y = _aligned(panels * m * self._lanes)
         self._scale, self._zero = np.array([0.02], np.float32), np.array([128], np.uint8)
 
     def dense(self, w: np.ndarray) -> Run:
@@ -173,6 +174,14 @@ def _measure_layer(name: str, sizes: tuple[int, int], threads: int, rounds: int)
     for row in rows:
         print(f"  {row.zeros:17} {row.gain:5.2f}x, of minima {row.gain_of_minima:5.2f}x")
     return rows
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Bytes from the start of a cache line on, as activations inside of a plan are."""
+    line = 64
+    memory = np.zeros(size + line, np.uint8)
+    first = -memory.ctypes.data % line
+    return memory[first : first + size]
 
 
 def _quantize(weights: np.ndarray) -> np.ndarray:

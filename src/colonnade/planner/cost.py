@@ -27,7 +27,7 @@ FOUR_COST = 1.3
 """Time of a step over four weights in a sparse kernel, over that in the dense one."""
 FOURS_LOW = 0.15
 """As DENSITY_LOW, for fours of 8-bit weights."""
-BYTE_BLOCK_SCALES = (1.0, 2.0)
+BYTE_BLOCK_SCALES = (0.75, 1.0, 2.0)
 """Depth blocks of fours to measure, over choose_byte_block's."""
 AVX512_LANES = 64
 """Columns of an AVX-512 panel."""
