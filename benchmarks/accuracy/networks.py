@@ -65,17 +65,22 @@ class _Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem and three residual stages of one block each: 16, 32 and 64 channels."""
+    """A stem and three residual stages of one block each: `width`, twice and four times as many
+    channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+            nn.Conv2d(1, width, 3, padding=1, stride=2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
         )
         self.stages = nn.Sequential(
-            _Residual(16, 16, 1), _Residual(16, 32, 2), _Residual(32, 64, 2)
+            _Residual(width, width, 1),
+            _Residual(width, 2 * width, 2),
+            _Residual(2 * width, 4 * width, 2),
         )
-        self.head = nn.Linear(64, 10)
+        self.head = nn.Linear(4 * width, 10)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits."""
