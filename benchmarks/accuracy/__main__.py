@@ -1,4 +1,4 @@
-"""python -m accuracy nm mlp|vit | resnet | table, run in benchmarks/ by `./dev accuracy`.
+"""python -m accuracy nm mlp|vit | resnet | minilm | table, run in benchmarks/ by `./dev accuracy`.
 
 Results are kept case by case: a set that was stopped goes on where it was.
 """
@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from accuracy import fashion, nm, resnet
+from accuracy import fashion, minilm, nm, resnet
 from accuracy.results import open_results
 from accuracy.table import write_table
 
@@ -23,6 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     chosen.add_argument("network", nargs="+", choices=list(nm.TRAININGS))
     chosen = sets.add_parser("resnet", help="a ResNet at 95 % sparsity, in float32 and int8")
     chosen.add_argument("--seeds", type=int, default=3)
+    chosen = sets.add_parser("minilm", help="MiniLM on two text tasks, at 80 and 90 % sparsity")
+    chosen.add_argument(
+        "--tasks", nargs="+", choices=list(minilm.BUDGETS), default=["bbc", "vader"]
+    )
+    chosen.add_argument("--seeds", type=int, nargs="+", default=[0])
     sets.add_parser("table", help="write docs/accuracy.md from what is there")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -30,6 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
         write_table()
     elif options.set == "resnet":
         run_resnet(options.seeds)
+    elif options.set == "minilm":
+        for seed in options.seeds:
+            for task in options.tasks:
+                minilm.run_task(task, seed, open_results("minilm"))
     else:
         for network in options.network:
             run_nm(network)

@@ -87,7 +87,7 @@ def prune(epochs: int) -> GradualMagnitude:
 def train_stage(
     model: nn.Module, data: Split, seed: int, stage: str, epochs: int, recipe: Recipe | None
 ) -> None:
-    """Train, under a recipe if there is one, with a learning rate that rises, then falls to zero."""
+    """Train, under a recipe if there is one; the learning rate rises, then falls to zero."""
     fast = torch.autocast("cpu", torch.bfloat16, enabled=stage != "quantize")
     model.train()
     steps = len(data.labels) // BATCH

