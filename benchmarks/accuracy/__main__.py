@@ -18,6 +18,7 @@ from accuracy.table import write_table
 def main(arguments: list[str] | None = None) -> int:
     """Run one set; what is in its file already is not run again."""
     parser = argparse.ArgumentParser(prog="accuracy", description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
     sets = parser.add_subparsers(dest="set", required=True)
     chosen = sets.add_parser("nm", help="N:M recipes on Fashion-MNIST")
     chosen.add_argument("network", nargs="+", choices=list(nm.TRAININGS))
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen.add_argument("--seeds", type=int, nargs="+", default=[0])
     sets.add_parser("table", help="write docs/accuracy.md from what is there")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     if options.set == "table":
         write_table()
     elif options.set == "resnet":

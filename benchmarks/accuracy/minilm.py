@@ -45,14 +45,14 @@ class Budget:
     """Epochs of the dense network; of each stage (sparsity, epochs, when it is reached)."""
 
     dense: int = 3
-    stages: tuple[tuple[float, int, float], ...] = ((0.8, 5, 3.0), (0.9, 6, 2.5))
+    stages: tuple[tuple[float, int, float], ...] = ((0.8, 4, 2.5), (0.9, 4, 1.5))
     patterns: tuple[str, ...] = PATTERNS
     one_shot: tuple[float, ...] = ONE_SHOT
 
 
 BUDGETS = {
     "bbc": Budget(),
-    "vader": Budget(dense=2, stages=((0.8, 3, 2.0), (0.9, 3, 1.5))),
+    "vader": Budget(dense=2, stages=((0.8, 2, 1.25), (0.9, 2, 1.0))),
 }
 
 

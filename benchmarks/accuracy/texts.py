@@ -121,6 +121,6 @@ def _encode(examples: Sequence[tuple[str, int]], length: int) -> Texts:
 
 
 TASKS = {
-    "bbc": Task("bbc", _read_bbc, classes=5, length=64, train=1725, test=500),
-    "vader": Task("vader", _read_vader, classes=2, length=32, train=6000, test=2000),
+    "bbc": Task("bbc", _read_bbc, classes=5, length=32, train=1725, test=500),
+    "vader": Task("vader", _read_vader, classes=2, length=32, train=4000, test=2000),
 }
