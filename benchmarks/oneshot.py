@@ -4,14 +4,16 @@ Calibrates on crops of 12 photos, and compares the logits with the dense model's
 on views of 8 other photos:
 
     ./dev models build efficientnet_lite0_direct
-    python benchmarks/oneshot.py --out benchmarks/results/oneshot.json
-    python benchmarks/oneshot.py --torch --methods magnitude sparsegpt
+    python benchmarks/oneshot.py --sources onnx torch --out benchmarks/results/oneshot.json
+
+Rows that the file holds already stay, unless they are measured again: so that a run can be split.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -37,6 +39,7 @@ LEAST_SHARE = 0.6
 """Of a photo's sides in a crop."""
 
 Samples = list[dict[str, np.ndarray]]
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -46,27 +49,34 @@ def main() -> None:
     parser.add_argument("--pattern", default="unstructured")
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
     parser.add_argument("--damping", type=float, default=DAMPING)
-    parser.add_argument("--torch", action="store_true", help="prune the torch model instead")
+    parser.add_argument("--sources", nargs="+", choices=tuple(MEASURE), default=["onnx"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    for method in options.methods:
-        measure = _measure_torch if options.torch else _measure
-        rows += measure(method, options.pattern, options.sparsities, options.damping)
+    rows = json.loads(options.out.read_text()) if options.out and options.out.exists() else []
+    for source, method in itertools.product(options.sources, options.methods):
+        measure = MEASURE[source]
+        made = measure(method, options.pattern, options.sparsities, options.damping)
+        rows = merge(rows, made)
         if options.out is not None:
             options.out.write_text(json.dumps(rows, indent=1) + "\n")
     print("\n".join(table(rows)))
 
 
-def table(rows: Sequence[dict[str, Any]]) -> list[str]:
+def merge(rows: Sequence[Row], made: Sequence[Row]) -> list[Row]:
+    """All rows in one order; of two that measure the same, the one in `made`."""
+    return [row for _, row in sorted({_key(row): row for row in (*rows, *made)}.items())]
+
+
+def table(rows: Sequence[Row]) -> list[str]:
     """The rows in Markdown."""
     lines = [
-        "| from | method | sparsity | logit MSE | SQNR dB | same top-1 |",
-        "|---|---|---|---|---|---|",
+        "| from | method | damping | sparsity | layer error | logit MSE | SQNR dB | same top-1 |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['source']} | {row['method']} | {row['sparsity']:.0%} | {row['mse']:.4f} "
-        f"| {row['sqnr_db']:.1f} | {row['agreement']:.0%} |"
+        f"| {row['source']} | {row['method']} | {row['damping']:g} | {row['sparsity']:.0%} "
+        f"| {row['layer_error']:.4f} | {row['mse']:.3f} | {row['sqnr_db']:.1f} "
+        f"| {row['agreement']:.0%} |"
         for row in rows
     ]
     return lines
@@ -74,7 +84,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _measure(
     method: Method, pattern: str, sparsities: Sequence[float], damping: float
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     start = time.process_time()
     calibration, validation = read_samples()
     made = prune_many(
@@ -85,9 +95,7 @@ def _measure(
     return [_row(method, pattern, damping, model, seconds) for model in made]
 
 
-def _row(
-    method: Method, pattern: str, damping: float, model: PrunedModel, cpu_s: float
-) -> dict[str, Any]:
+def _row(method: Method, pattern: str, damping: float, model: PrunedModel, cpu_s: float) -> Row:
     (output,) = model.report.outputs
     errors = [layer.error for layer in model.report.layers if layer.error is not None]
     return {
@@ -100,7 +108,7 @@ def _row(
 
 def _measure_torch(
     method: Method, pattern: str, sparsities: Sequence[float], damping: float
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """As `_measure`, in batches of the photos' crops, with batch normalisation re-estimated."""
     import torch
 
@@ -133,6 +141,15 @@ def _measure_torch(
             "cpu_s": round(time.process_time() - start, 1),
         })  # fmt: skip
     return rows
+
+
+MEASURE = {"onnx": _measure, "torch": _measure_torch}
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    """What a row is a measurement of; two sparsities are the same where they round to one."""
+    order = get_args(Method).index(row["method"])
+    return row["source"], row["pattern"], row["damping"], order, round(row["sparsity"], 2)
 
 
 def read_samples() -> tuple[Samples, Samples]:

@@ -172,30 +172,6 @@ def test_session_dialect_with_stages() -> None:
     ]
 
 
-def test_oneshot_recipe_of_llm_compressor() -> None:
-    conversion = convert_recipe(
-        "sparsity_stage:\n"
-        "  run_type: oneshot\n"
-        "  sparsity_modifiers:\n"
-        "    SparseGPTModifier:\n"
-        "      sparsity: 0.5\n"
-        '      mask_structure: "2:4"\n'
-        "  quantization_modifiers:\n"
-        "    - GPTQModifier: {scheme: W8A8}\n"
-    )
-    assert conversion.recipe is None
-    assert conversion.text == ""
-    assert [note.where for note in conversion.notes] == [
-        "sparsity.run_type",
-        "SparseGPTModifier",
-        "SparseGPTModifier.sparsity",
-        "SparseGPTModifier.mask_structure",
-        "GPTQModifier",
-        "GPTQModifier.scheme",
-    ]
-    assert "colonnade sparsify oneshot" in conversion.notes[1].text
-
-
 def test_learning_rate_classes_and_trainable() -> None:
     conversion = convert_recipe(
         "lr: 0.1\n"

@@ -16,6 +16,10 @@ from colonnade.sparsify.recipe.read import read_recipe
 from colonnade.sparsify.recipe.recipe import Recipe
 
 EPOCH_RANGE = "EpochRangeModifier"
+_AT_ONCE = (
+    "oneshot takes no time: its modifiers act at the start of the stage that follows, calibrated on "
+    "the session's sample_losses; without training, use `colonnade sparsify oneshot`"
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,12 @@ def _convert_stage(stage: ForeignStage, notes: list[Note]) -> dict[str, Any]:
         else:
             modifiers += [_compact(*item) for item in _convert_modifier(name, fields)]
         fields.report_rest()
+    is_oneshot = stage.run_type == "oneshot"
     if stage.run_type not in ("", "train"):
-        notes.append(Note(stage.line, f"{stage.name}.run_type", f"{stage.run_type} is not kept"))
-    return {"name": stage.name, "epochs": epochs, "modifiers": modifiers}
+        text = _AT_ONCE if is_oneshot else f"{stage.run_type} is not kept"
+        notes.append(Note(stage.line, f"{stage.name}.run_type", text))
+    made = {"name": stage.name, "epochs": epochs, "modifiers": modifiers}
+    return made | {"is_oneshot": is_oneshot}
 
 
 def _convert_modifier(name: str, fields: Fields) -> Converted:
@@ -104,6 +111,7 @@ def _variables(foreign: ForeignRecipe, notes: list[Note]) -> dict[str, Any]:
 def _timeline(
     foreign: ForeignRecipe, stages: list[dict[str, Any]], notes: list[Note]
 ) -> dict[str, Any]:
+    stages = _join_oneshot(stages)
     if len(stages) > 1 and not foreign.is_tagged:
         return {"stages": [_with_length(stage, stage is stages[-1]) for stage in stages]}
     if len(stages) > 1:
@@ -113,6 +121,26 @@ def _timeline(
     lengths = [stage["epochs"] for stage in stages if stage["epochs"] is not None]
     merged: dict[str, Any] = {} if not lengths else {"epochs": _largest(lengths)}
     return merged | {"modifiers": [item for stage in stages for item in stage["modifiers"]]}
+
+
+def _join_oneshot(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One-shot stages put in front of the next that trains; a last one gets an epoch, so that its
+    modifiers act at all."""
+    found: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    for stage in stages:
+        kept = {key: value for key, value in stage.items() if key != "is_oneshot"}
+        if stage["is_oneshot"]:
+            waiting.append(kept)
+            continue
+        before = [item for each in waiting for item in each["modifiers"]]
+        found.append(kept | {"modifiers": [*before, *kept["modifiers"]]})
+        waiting = []
+    if waiting:
+        last = [item for each in waiting for item in each["modifiers"]]
+        name = "_".join(each["name"] for each in waiting)
+        found.append({"name": name, "epochs": 1.0 if found else None, "modifiers": last})
+    return found
 
 
 def _with_length(stage: dict[str, Any], is_last: bool) -> dict[str, Any]:

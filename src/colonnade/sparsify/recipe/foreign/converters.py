@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from colonnade.sparsify.recipe.foreign import pruning, training
+from colonnade.sparsify.recipe.foreign import (
+    distillation,
+    oneshot,
+    pruning,
+    quantization,
+    training,
+)
 from colonnade.sparsify.recipe.foreign.fields import Fields
 from colonnade.sparsify.recipe.foreign.parameters import Converted
 
@@ -15,32 +21,36 @@ CONVERTERS: Mapping[str, Converter] = MappingProxyType(
     {
         "ACDCPruningModifier": pruning.acdc,
         "ConstantPruningModifier": pruning.constant_pruning,
+        "DistillationModifier": distillation.distillation,
         "GMPruningModifier": pruning.gradual_magnitude,
+        "GPTQModifier": oneshot.gptq,
         "GlobalMagnitudePruningModifier": pruning.global_magnitude,
         "LearningRateFunctionModifier": training.learning_rate_function,
         "LearningRateModifier": training.learning_rate,
+        "LegacyQuantizationModifier": quantization.quantization,
         "MFACPruningModifier": pruning.mfac,
         "MagnitudePruningModifier": pruning.gradual_magnitude,
         "MovementPruningModifier": pruning.movement,
         "OBSPruningModifier": pruning.obs,
+        "OutputDistillationModifier": distillation.output,
+        "PerLayerDistillationModifier": distillation.per_layer,
         "PowerpropagationModifier": pruning.powerpropagation,
+        "QuantizationModifier": quantization.quantization,
         "RigLPruningModifier": pruning.rigl,
         "SetLearningRateModifier": training.set_learning_rate,
         "SetWeightDecayModifier": training.set_weight_decay,
+        "SparseGPTModifier": oneshot.sparsegpt,
         "TopKASTPruningModifier": pruning.top_kast,
         "TrainableParamsModifier": training.trainable,
+        "WandaModifier": oneshot.wanda,
+        "WandaPruningModifier": oneshot.wanda,
     }
 )
 
-SPARSIFY_COMMAND = "this is one-shot: `colonnade sparsify oneshot` does it, outside of a recipe"
-
 HINTS: Mapping[str, str] = MappingProxyType(
     {
-        "SparseGPTModifier": SPARSIFY_COMMAND,
-        "WandaPruningModifier": SPARSIFY_COMMAND,
-        "GPTQModifier": "this is one-shot: `colonnade quantize` calibrates without training",
-        "SmoothQuantModifier": "`colonnade quantize --smooth` does it, outside of a recipe",
         "LogarithmicEqualizationModifier": "`colonnade quantize --smooth` is the nearest",
+        "SmoothQuantModifier": "`colonnade quantize --smooth` does it, outside of a recipe",
     }
 )
 """Where to go with a modifier that has no counterpart in a recipe."""
