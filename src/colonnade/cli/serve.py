@@ -41,6 +41,9 @@ def serve_command(
     dump_schema: Annotated[
         bool, typer.Option("--dump-schema", help="Print the JSON Schema of the YAML and end.")
     ] = False,
+    openapi: Annotated[
+        bool, typer.Option("--openapi", help="Print the OpenAPI document of the routes and end.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Serve models: Open Inference Protocol over REST and gRPC, metrics for Prometheus."""
@@ -48,6 +51,10 @@ def serve_command(
         stack = _import_stack()
         if dump_schema:
             typer.echo(json.dumps(stack.ServerConfig.model_json_schema(), indent=2))
+            return
+        if openapi:
+            config = stack.ServerConfig() if source is None else stack.read_config(source)
+            typer.echo(json.dumps(asyncio.run(_openapi(config)), indent=2))
             return
         if source is None:
             raise typer.BadParameter("a model, a folder of models or a YAML file is needed")
@@ -114,6 +121,13 @@ def _states(server: Server) -> list[str]:
             if version.served is not None:
                 lines += [f"  {note}" for note in version.served.loaded.notes]
     return lines
+
+
+async def _openapi(config: ServerConfig) -> dict[str, Any]:
+    from colonnade.serve.http.openapi import make_document
+    from colonnade.serve.server import Server
+
+    return make_document(Server(config.model_copy(update={"threads": 1})).make_routes())
 
 
 async def _check(config: ServerConfig) -> int:

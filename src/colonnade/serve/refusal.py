@@ -59,13 +59,17 @@ _HTTP_STATUS = {
 
 
 class Refusal(Exception):  # noqa: N818  # it is an answer, not a fault
-    """A request that gets no result; `retry_after_s` where trying again may help."""
+    """A request that gets no result; `retry_after_s` where trying again may help; `allow`: the
+    methods that a path has."""
 
-    def __init__(self, kind: Kind, reason: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, kind: Kind, reason: str, retry_after_s: float | None = None, allow: str = ""
+    ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
         self.retry_after_s = retry_after_s
+        self.allow = allow
 
 
 def refusal_of(error: BaseException) -> Refusal:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from colonnade.engine.runtime import Runtime
-from colonnade.serve.auth import make_authorize
+from colonnade.serve.auth import allow_everybody, make_authorize
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.grpc.control import control_actions
 from colonnade.serve.grpc.server import start_grpc_server
 from colonnade.serve.http.app import Route
-from colonnade.serve.http.listen import HttpServer, start_http_server
+from colonnade.serve.http.listen import HttpServer, make_routes, start_http_server
 from colonnade.serve.repository import Repository
 from colonnade.serve.shared_memory import SharedMemory
+from colonnade.serve.task_models import RepositoryModels
+from colonnade.serve.tasks import TaskService, read_task_specs
 from colonnade.serve.tracing import start_tracing
 from colonnade.serve.watch import watch
 
@@ -49,6 +51,14 @@ class Server:
     def routes(self) -> list[Route]:
         """Of the HTTP server that runs."""
         return [] if self._http is None else self._http.app.routes
+
+    def make_routes(self) -> list[Route]:
+        """Of a server that need not run; inside of an event loop."""
+        models = RepositoryModels(self.repository)
+        service = TaskService(
+            read_task_specs(self.config.tasks, "server"), models, models.folder_of
+        )
+        return make_routes(self.repository, self.config, allow_everybody, service)
 
     async def start(self) -> Ports:
         """Listen, then load: liveness is there at once, readiness when every model has run.

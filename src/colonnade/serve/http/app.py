@@ -7,13 +7,13 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
 from colonnade.serve.auth import Authorize
 from colonnade.serve.config import Limits
 from colonnade.serve.http.exchange import Disconnected, header, send_refusal
+from colonnade.serve.http.operation import Operation
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
 
 logger = logging.getLogger("colonnade.serve")
@@ -36,12 +36,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Method, path (`{model}` matches one part) and handler; `is_open`: needs no key."""
+    """Method, path (`{model}` matches one part) and handler; `is_open`: needs no key; `about`: for
+    the OpenAPI document."""
 
     method: str
     path: str
     handler: Callable[[Exchange], Awaitable[None]]
     is_open: bool = False
+    about: Operation | None = None
 
     def pattern(self) -> re.Pattern[str]:
         """Of the whole path."""
@@ -95,13 +97,16 @@ class App:
             if match is None:
                 continue
             if route.method == wanted:
-                return route, {name: unquote(part) for name, part in match.groupdict().items()}
+                return route, match.groupdict()
             allowed.append(route.method)
         # A path that does not exist needs a key like any other: it tells nothing.
         value = header(scope, b"authorization")
         self._authorize(None if value is None else value.decode("latin-1"))
         if allowed:
-            raise Refusal(Kind.NOT_ALLOWED, f"{method} is not one of {', '.join(allowed)} here")
+            if "GET" in allowed:
+                allowed.append("HEAD")
+            known = ", ".join(dict.fromkeys(allowed))
+            raise Refusal(Kind.NOT_ALLOWED, f"{method} is not one of {known} here", allow=known)
         raise Refusal(Kind.NOT_FOUND, "no such path")
 
 

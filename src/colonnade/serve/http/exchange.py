@@ -141,6 +141,8 @@ async def send_refusal(send_: Send, refusal: Refusal, request_id: str) -> None:
         headers.append((b"connection", b"close"))
     if refusal.kind is Kind.UNAUTHENTICATED:
         headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.allow:
+        headers.append((b"allow", refusal.allow.encode()))
     body = _ENCODER.encode({"error": refusal.reason, "request_id": request_id})
     await send(send_, refusal.kind.http_status, body, *headers)
 

@@ -12,7 +12,7 @@ from colonnade.serve.auth import Authorize
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
 from colonnade.serve.http.connection import make_protocol
-from colonnade.serve.http.routes import control, infer, metrics, models, tasks, ui
+from colonnade.serve.http.routes import control, infer, metrics, models, openapi, tasks, ui
 from colonnade.serve.regions import NoRegions
 from colonnade.serve.repository import Repository
 from colonnade.serve.shared_memory import SharedMemory
@@ -61,7 +61,7 @@ def make_routes(
     memory: SharedMemory | None = None,
 ) -> list[Route]:
     """Every route of a server; a resource adds its line here."""
-    return [
+    found = [
         *tasks.routes(service, config.limits, config.deepsparse_paths),
         *infer.routes(repository, memory or NoRegions()),
         *models.routes(repository),
@@ -69,6 +69,7 @@ def make_routes(
         *control.routes(repository, memory, model_control=config.model_control),
         *ui.routes(repository, authorize),
     ]
+    return openapi.with_document(found)
 
 
 async def start_http_server(

@@ -17,7 +17,8 @@ class InputTensor(msgspec.Struct, omit_defaults=True):
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw = msgspec.Raw()
+    # Not a plain default: a JSON Schema cannot show it.
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     parameters: Parameters = {}
 
 

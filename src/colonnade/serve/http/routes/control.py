@@ -6,22 +6,15 @@ from typing import Any
 
 import msgspec
 
+from colonnade.serve.http.answers import Nothing, RegisterBody, SharedRegion
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.codec import parse_json
 from colonnade.serve.http.exchange import read_body
+from colonnade.serve.http.operation import JSON_MEDIA, Operation
 from colonnade.serve.http.routes.models import answer
 from colonnade.serve.refusal import Kind, Refusal
 from colonnade.serve.repository import Repository
 from colonnade.serve.shared_memory import Region, SharedMemory
-
-
-class RegisterBody(msgspec.Struct):
-    """POST v2/systemsharedmemory/region/{name}/register."""
-
-    key: str
-    byte_size: int
-    offset: int = 0
-
 
 _REGISTER = msgspec.json.Decoder(RegisterBody)
 
@@ -79,24 +72,55 @@ def routes(
 
     shared, cuda = "/v2/systemsharedmemory", "/v2/cudasharedmemory"
     return [
-        Route("POST", "/v2/repository/models/{model}/load", load),
-        Route("POST", "/v2/repository/models/{model}/unload", unload),
-        Route("GET", f"{shared}/status", status),
-        Route("GET", f"{shared}/region/{{name}}/status", status),
-        Route("POST", f"{shared}/region/{{name}}/register", register),
-        Route("POST", f"{shared}/unregister", unregister),
-        Route("POST", f"{shared}/region/{{name}}/unregister", unregister),
-        Route("GET", f"{cuda}/status", no_device),
-        Route("GET", f"{cuda}/region/{{name}}/status", no_device),
-        Route("POST", f"{cuda}/region/{{name}}/register", no_device),
-        Route("POST", f"{cuda}/unregister", no_device),
-        Route("POST", f"{cuda}/region/{{name}}/unregister", no_device),
+        Route("POST", "/v2/repository/models/{model}/load", load, about=LOAD),
+        Route("POST", "/v2/repository/models/{model}/unload", unload, about=UNLOAD),
+        Route("GET", f"{shared}/status", status, about=REGIONS),
+        Route("GET", f"{shared}/region/{{name}}/status", status, about=REGIONS),
+        Route("POST", f"{shared}/region/{{name}}/register", register, about=REGISTER),
+        Route("POST", f"{shared}/unregister", unregister, about=UNREGISTER),
+        Route("POST", f"{shared}/region/{{name}}/unregister", unregister, about=UNREGISTER),
+        Route("GET", f"{cuda}/status", no_device, about=NO_DEVICE),
+        Route("GET", f"{cuda}/region/{{name}}/status", no_device, about=NO_DEVICE),
+        Route("POST", f"{cuda}/region/{{name}}/register", no_device, about=NO_DEVICE),
+        Route("POST", f"{cuda}/unregister", no_device, about=NO_DEVICE),
+        Route("POST", f"{cuda}/region/{{name}}/unregister", no_device, about=NO_DEVICE),
         *(
-            Route(method, path, no_settings)
+            Route(method, path, no_settings, about=NO_SETTINGS)
             for path in ("/v2/trace/setting", "/v2/models/{model}/trace/setting", "/v2/logging")
             for method in ("GET", "POST")
         ),
     ]
+
+
+LOAD = Operation(
+    "Load a model, or load it again",
+    "repository",
+    Nothing,
+    errors=(403, 409),
+    body_media=(JSON_MEDIA,),
+    is_body_needed=False,
+)
+UNLOAD = Operation(
+    "Unload a model",
+    "repository",
+    Nothing,
+    errors=(403, 409),
+    body_media=(JSON_MEDIA,),
+    is_body_needed=False,
+)
+REGIONS = Operation("The regions that are registered", "shared memory", list[SharedRegion])
+REGISTER = Operation(
+    "Register a region of /dev/shm", "shared memory", Nothing, body=RegisterBody, errors=(404, 409)
+)
+UNREGISTER = Operation(
+    "Forget a region, or all",
+    "shared memory",
+    Nothing,
+    body_media=(JSON_MEDIA,),
+    is_body_needed=False,
+)
+NO_DEVICE = Operation("Always 400: there is no CUDA memory", "shared memory")
+NO_SETTINGS = Operation("Always 400: settings belong to the configuration", "settings")
 
 
 def _describe(region: Region) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from colonnade.serve.http.exchange import (
     run_while_connected,
     send,
 )
+from colonnade.serve.http.operation import BINARY_MEDIA, Operation
+from colonnade.serve.http.schema import InferAnswer, InferBody
 from colonnade.serve.protocol import InferResponse
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
 from colonnade.serve.regions import Regions
@@ -23,6 +25,16 @@ from colonnade.serve.repository import Repository
 from colonnade.serve.tracing import Tracing
 
 LENGTH = b"inference-header-content-length"
+INFER = Operation(
+    "Run a model; with the header inference-header-content-length the body is that much JSON, then "
+    "raw tensors, and so is the answer",
+    "inference",
+    InferAnswer,
+    (BINARY_MEDIA,),
+    body=InferBody,
+    body_media=(BINARY_MEDIA,),
+    errors=(404, 409, 429, 504),
+)
 
 
 def routes(repository: Repository, regions: Regions) -> list[Route]:
@@ -49,8 +61,8 @@ def routes(repository: Repository, regions: Regions) -> list[Route]:
             await send(exchange.send, 200, text, BINARY, (LENGTH, str(length).encode()), *headers)
 
     return [
-        Route("POST", "/v2/models/{model}/infer", infer),
-        Route("POST", "/v2/models/{model}/versions/{version}/infer", infer),
+        Route("POST", "/v2/models/{model}/infer", infer, about=INFER),
+        Route("POST", "/v2/models/{model}/versions/{version}/infer", infer, about=INFER),
     ]
 
 

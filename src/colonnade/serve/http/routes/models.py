@@ -8,8 +8,11 @@ import msgspec
 
 import colonnade
 from colonnade.serve import describe
+from colonnade.serve.http.answers import IndexedModel, ModelConfiguration, Statistics
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.exchange import JSON, send
+from colonnade.serve.http.operation import Operation
+from colonnade.serve.http.schema import Health, ModelMetadata, ModelReady, ServerMetadata
 from colonnade.serve.refusal import Kind, Refusal
 from colonnade.serve.repository import Repository
 
@@ -75,20 +78,30 @@ def routes(repository: Repository) -> list[Route]:
         await answer(exchange, describe.index(repository, ready_only=False))
 
     by_model = [
-        ("/ready", model_ready),
-        ("/config", config),
-        ("/stats", statistics),
-        ("", metadata),
+        ("/ready", model_ready, MODEL_READY),
+        ("/config", config, CONFIG),
+        ("/stats", statistics, STATISTICS),
+        ("", metadata, METADATA),
     ]
     return [
-        Route("GET", "/v2/health/live", live, is_open=True),
-        Route("GET", "/v2/health/ready", ready),
-        Route("GET", "/v2", server),
-        Route("GET", "/v2/models/stats", statistics),
-        Route("POST", "/v2/repository/index", index),
+        Route("GET", "/v2/health/live", live, is_open=True, about=LIVE),
+        Route("GET", "/v2/health/ready", ready, about=READY),
+        Route("GET", "/v2", server, about=SERVER),
+        Route("GET", "/v2/models/stats", statistics, about=STATISTICS),
+        Route("POST", "/v2/repository/index", index, about=INDEX),
         *(
-            Route("GET", f"/v2/models/{{model}}{version}{rest}", handler)
-            for rest, handler in by_model
+            Route("GET", f"/v2/models/{{model}}{version}{rest}", handler, about=about)
+            for rest, handler, about in by_model
             for version in ("", "/versions/{version}")
         ),
     ]
+
+
+LIVE = Operation("Whether the process answers", "health", Health)
+READY = Operation("Whether every model answers", "health", Health, answers={503: Health})
+MODEL_READY = Operation("Whether a model answers", "models", ModelReady, answers={503: ModelReady})
+SERVER = Operation("Name, version and extensions", "models", ServerMetadata)
+METADATA = Operation("Inputs and outputs of a model", "models", ModelMetadata)
+CONFIG = Operation("Batching of a model", "models", ModelConfiguration)
+STATISTICS = Operation("Requests and durations", "models", Statistics)
+INDEX = Operation("Every version of every model", "repository", list[IndexedModel])

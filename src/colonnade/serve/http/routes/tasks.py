@@ -28,21 +28,50 @@ from colonnade.pipeline.options import near_match
 from colonnade.pipeline.results import Embedding
 from colonnade.serve.config import Limits
 from colonnade.serve.deepsparse import body_of_results, items_of_body
-from colonnade.serve.http import app
+from colonnade.serve.http import answers, app
 from colonnade.serve.http.exchange import read_body, run_while_connected
+from colonnade.serve.http.operation import BINARY_MEDIA, Operation
 from colonnade.serve.task_json import ITEMS_MAX, item_of_file, items_of_json, kind_of, plain
 from colonnade.serve.tasks import TaskService, TaskSpec, UnknownTaskError
 
-ENDS = ("", "/from_files")
-PATHS = (
-    ("GET", "/v1/tasks"),
-    ("GET", "/v1/tasks/{name}"),
-    ("POST", "/v1/tasks/{name}"),
-    ("POST", "/v1/embeddings"),
-    ("GET", "/v1/models"),
-    ("GET", "/v1/models/{name}"),
-)
 FILE_TYPES = ("image/", "audio/", "application/octet-stream", "text/plain")
+FILE_MEDIA = ("image/*", "audio/*", BINARY_MEDIA, "text/plain", "multipart/form-data")
+RUN = Operation(
+    "Answer the items of a task: JSON, a file, or several in a form", "tasks", answers.TaskAnswer,
+    body=answers.TaskBody, body_media=FILE_MEDIA, errors=(429, 504),
+)  # fmt: skip
+EMBEDDINGS = Operation(
+    "Vectors of texts, as OpenAI has it", "embeddings", answers.EmbeddingAnswer,
+    body=answers.EmbeddingRequest, errors=(404, 429, 504), error=answers.OpenAiErrorBody,
+)  # fmt: skip
+DEEPSPARSE = Operation(
+    "A task, as clients of DeepSparse ask for it", "tasks", dict[str, Any],
+    body=dict[str, Any], errors=(404, 429, 504),
+)  # fmt: skip
+DEEPSPARSE_FILES = Operation(
+    "The same from files", "tasks", dict[str, Any], body=answers.TaskBody, body_media=FILE_MEDIA,
+    errors=(404, 429, 504),
+)  # fmt: skip
+ENDS = (("", DEEPSPARSE), ("/from_files", DEEPSPARSE_FILES))
+PATHS = (
+    ("GET", "/v1/tasks", Operation("The tasks", "tasks", answers.TaskList)),
+    ("GET", "/v1/tasks/{name}", Operation("What a task takes", "tasks", answers.TaskDescription)),
+    ("POST", "/v1/tasks/{name}", RUN),
+    ("POST", "/v1/embeddings", EMBEDDINGS),
+    (
+        "GET",
+        "/v1/models",
+        Operation(
+            "The tasks, as OpenAI lists models", "embeddings", answers.ModelList,
+            error=answers.OpenAiErrorBody,
+        ),
+    ),
+    (
+        "GET",
+        "/v1/models/{name}",
+        Operation("One of them", "embeddings", answers.ListedModel, error=answers.OpenAiErrorBody),
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,8 +95,13 @@ def routes(service: TaskService, limits: Limits, by_path: Mapping[str, str]) -> 
     async def handle(request: app.Exchange) -> None:
         await router(request.scope, request.receive, request.send)
 
-    pairs = [("POST", f"/v2/models/{path}/infer{end}") for path in by_path for end in ENDS]
-    return [app.Route(method, path, handle) for method, path in (*pairs, *PATHS)]
+    of_deepsparse = [
+        ("POST", f"/v2/models/{path}/infer{end}", about) for path in by_path for end, about in ENDS
+    ]
+    return [
+        app.Route(method, path, handle, about=about)
+        for method, path, about in (*of_deepsparse, *PATHS)
+    ]
 
 
 def task_routes(service: TaskService, exchange: Exchange) -> list[Route]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 import colonnade
 from colonnade.serve.auth import Authorize
+from colonnade.serve.http.answers import Page
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.exchange import JSON, Header, header, send
+from colonnade.serve.http.operation import Operation
 from colonnade.serve.http.ui import content_security_policy, page
 from colonnade.serve.http.ui.feed import feed
 from colonnade.serve.refusal import Refusal
@@ -56,7 +59,17 @@ def routes(repository: Repository, authorize: Authorize) -> list[Route]:
         await send(exchange.send, 200, json.dumps(found.to_dict()).encode(), JSON)
 
     return [
-        Route("GET", "/ui", show, is_open=True),
-        Route("GET", "/ui/data", data),
-        Route("GET", "/ui/explain", explain),
+        Route("GET", "/ui", show, is_open=True, about=SHOW),
+        Route("GET", "/ui/data", data, about=DATA),
+        Route("GET", "/ui/explain", explain, about=EXPLAIN),
     ]
+
+
+SHOW = Operation(
+    "The page; without a key with status 401", "page", answer_media=("text/html",),
+    is_shown_without_key=True,
+)  # fmt: skip
+DATA = Operation("What the page shows", "page", Page)
+EXPLAIN = Operation(
+    "The layers of a model", "page", dict[str, Any], query=("model",), errors=(404,)
+)
