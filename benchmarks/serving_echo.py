@@ -1,4 +1,5 @@
-"""The HTTP stack of the server with nothing behind it: sends bodies back. Argument: the port."""
+"""The stacks of the server with nothing behind them: send bodies back. Arguments: the HTTP port, and
+the gRPC port if that is wanted."""
 
 from __future__ import annotations
 
@@ -6,7 +7,10 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import grpc
+import grpc.aio
 import uvicorn
+import uvloop
 
 Message = MutableMapping[str, Any]
 
@@ -30,8 +34,34 @@ async def echo(
     await send({"type": "http.response.body", "body": body})
 
 
-if __name__ == "__main__":
-    uvicorn.run(
-        echo, port=int(sys.argv[1]), http="httptools", loop="uvloop", lifespan="off",
-        log_level="error", access_log=False,
+async def echo_call(message: bytes, context: Any) -> bytes:
+    """The least that a gRPC method can do: not even messages are made."""
+    del context
+    return message
+
+
+async def start_grpc(port: int) -> grpc.aio.Server:
+    """Every method of the service echoes."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    handlers = {"ModelInfer": grpc.unary_unary_rpc_method_handler(echo_call)}
+    service = grpc.method_handlers_generic_handler("inference.GRPCInferenceService", handlers)
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    return server
+
+
+async def serve(ports: list[int]) -> None:
+    """Until it is killed."""
+    server = await start_grpc(ports[1]) if len(ports) > 1 else None
+    settings = uvicorn.Config(
+        echo, port=ports[0], http="httptools", loop="none", lifespan="off", log_level="error",
+        access_log=False,
     )  # fmt: skip
+    await uvicorn.Server(settings).serve()
+    if server is not None:
+        await server.stop(0)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve([int(port) for port in sys.argv[1:]]))

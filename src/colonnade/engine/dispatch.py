@@ -115,6 +115,15 @@ class Dispatcher:
         operator of the user's that runs another engine) goes on with that."""
         return Hold(self, wanted, queue)
 
+    def try_hold(self, wanted: Streams, queue: RequestQueue) -> Hold | None:
+        """As hold, of a stream that is free now; None where there is none, or others wait."""
+        if getattr(self._held, "stream", None) is not None:
+            return None
+        with self._lock:
+            queue.verify_open()
+            stream = self._try_take(wanted)
+        return None if stream is None else Hold(self, wanted, queue, stream)
+
     def submit(
         self, queue: RequestQueue, future: Future[Any], work: Work, prepare: Prepare | None = None
     ) -> None:
@@ -335,14 +344,23 @@ class Hold:
 
     __slots__ = ("_dispatcher", "_queue", "_stream", "_wanted")
 
-    def __init__(self, dispatcher: Dispatcher, wanted: Streams, queue: RequestQueue | None) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        wanted: Streams,
+        queue: RequestQueue | None,
+        stream: Stream | None = None,
+    ) -> None:
         self._dispatcher = dispatcher
         self._wanted = wanted
         self._queue = queue
-        self._stream: Stream | None = None
+        self._stream = stream
         """Ours to give back."""
 
     def __enter__(self) -> Stream:
+        if self._stream is not None:
+            self._dispatcher._held.stream = self._stream
+            return self._stream
         held: Stream | None = getattr(self._dispatcher._held, "stream", None)
         if held is not None:
             return held

@@ -166,6 +166,23 @@ class Engine:
         except MemoryError as error:
             raise _out_of_memory(error) from error
 
+    def try_run(
+        self, shapes: Shapes, arrays: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray] | None:
+        """Run on checked arrays of these shapes; None where that would have to wait, for other
+        requests of the runtime or for a program."""
+        program = self._find(shapes)
+        if program is None:
+            return None
+        try:
+            hold = self._queue.dispatcher.try_hold(self._queue.streams, self._queue)
+            if hold is None:
+                return None
+            with hold as stream:
+                return program.run(arrays, stream)
+        except MemoryError as error:
+            raise _out_of_memory(error) from error
+
     def submit(
         self,
         inputs: Mapping[str, np.ndarray] | Sequence[np.ndarray],

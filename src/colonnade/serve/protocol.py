@@ -47,7 +47,7 @@ class InferRequest:
     parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Timing:
     """When a request came and when its batch started, on the clock of the event loop; how long the
     batch took to join, to run and to split."""

@@ -79,6 +79,10 @@ class Repository:
                 return await latest.infer(request)
         return await self.served(request.model, request.version).infer(request)
 
+    def latest(self, name: str) -> ServedModel | None:
+        """The version that answers requests which name none."""
+        return self._latest.get(name)
+
     @property
     def is_ready(self) -> bool:
         """Whether every model that is wanted has a version that answers."""

@@ -25,6 +25,11 @@ from colonnade.serve.statistics import ModelStatistics
 SMOOTHING = 0.1
 """Weight of the newest run in the time that a batch size takes."""
 
+HERE_MAX_S = 200e-6
+"""A request that takes less runs in the event loop: a thread would cost more than it brings."""
+SLOWER = 1.02
+"""How fast a model may seem to get slower: one run in a loaded process says little."""
+
 Answer = dict[str, np.ndarray]
 
 
@@ -66,6 +71,8 @@ class ServedModel:
         self._threads = ThreadPoolExecutor(self._free, f"serve-{self.name}")
         self._builder = ThreadPoolExecutor(1, f"plan-{self.name}")
         self._planned: set[Hashable] = set(loaded.planned)
+        self._fastest_s: dict[Hashable, float] = {}
+        """Of the last runs, by shapes and batch size."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._idle = asyncio.Event()
@@ -85,7 +92,8 @@ class ServedModel:
             elif self._cache is not None:
                 answer, timing = await self._answer_once(request, prepared, self._cache)
             else:
-                answer, timing = await self._answer(request, prepared)
+                found = self._try_here(prepared, request) if self._fastest_s else None
+                answer, timing = found or await self._answer(request, prepared)
         except asyncio.CancelledError:
             statistics.add_failure(Kind.CANCELLED.value, time.perf_counter() - start)
             raise
@@ -101,6 +109,31 @@ class ServedModel:
             {name: answer[name] for name in outputs},
             timing=timing,
         )
+
+    def try_infer(self, request: InferRequest) -> InferResponse | None:
+        """The answer at once, of a model that takes hardly any time; None where `infer` has to say
+        what comes of it."""
+        if not self._fastest_s or self._cache is not None or self._sequences is not None:
+            return None
+        start = time.perf_counter()
+        prepared = prepare(self.loaded.signature, request.inputs, self.queue.policy.rows_max)
+        outputs = self._wanted(request)
+        found = self._try_here(prepared, request)
+        if found is None:
+            return None
+        answer, timing = found
+        self.statistics.add_success(time.perf_counter() - start, prepared.rows)
+        wanted = {name: answer[name] for name in outputs}
+        return InferResponse(self.name, self.version, request.id, wanted, timing=timing)
+
+    def try_prepared(self, prepared: Prepared) -> Answer | None:
+        """As `try_infer`, of a request that went through `prepare` and asks for nothing special."""
+        start = time.perf_counter()
+        found = self._try_here(prepared, None)
+        if found is None:
+            return None
+        self.statistics.add_success(time.perf_counter() - start, prepared.rows)
+        return found[0]
 
     async def drain(self) -> None:
         """Wait until nothing waits or runs, then give the threads back. Nothing new may come."""
@@ -182,6 +215,34 @@ class ServedModel:
             if not future.done() or future.cancelled():
                 self.queue.remove(item)
             self._leave()
+
+    def _try_here(
+        self, prepared: Prepared, request: InferRequest | None
+    ) -> tuple[Answer, Timing | None] | None:
+        """The answer without a queue or thread; None where it has to wait for others, or would let
+        them wait."""
+        rows, policy = prepared.rows, self.queue.policy
+        key = (prepared.key, rows)
+        if self._fastest_s.get(key, NEVER) > HERE_MAX_S or not self._free or len(self.queue):
+            return None
+        if self._is_closing or (policy.delay_s and rows != policy.rows_max):
+            return None
+        now = self._loop.time()
+        if request is not None:
+            self._priority(request)
+            if self._deadline(request, now) <= now:
+                return None
+        start = time.perf_counter()
+        joined = join(self.loaded.signature, (prepared,), rows, rows)
+        arrays = {name: np.asarray(array, order="C") for name, array in joined.items()}
+        made = self.loaded.engine.try_run({n: a.shape for n, a in arrays.items()}, arrays)
+        if made is None:
+            return None
+        infer_s = time.perf_counter() - start
+        self.statistics.queue.add(0.0)
+        self._note(key, rows, 1, _Ran(None, None, infer_s=infer_s))
+        answer = split(self.loaded.signature, (prepared,), made)[0]
+        return answer, Timing(now, now, 0.0, infer_s, 0.0, rows)
 
     def _priority(self, request: InferRequest) -> int:
         config = self.loaded.config
@@ -301,7 +362,8 @@ class ServedModel:
             for item in batch.items:
                 _refuse(item, ran.failure)
         else:
-            self._note(batch, ran)
+            key = (batch.items[0].key, batch.size)
+            self._note(key, batch.rows, len(batch.items), ran)
             for item, answer in zip(batch.items, ran.answers, strict=True):
                 if not item.work.future.done():
                     item.work.timing = Timing(
@@ -312,12 +374,12 @@ class ServedModel:
         if not self._is_closing:
             self._pump()
 
-    def _note(self, batch: Batch, ran: _Ran) -> None:
-        before = self.run_s.get(batch.size, ran.infer_s)
-        self.run_s[batch.size] = before + SMOOTHING * (ran.infer_s - before)
-        self.statistics.add_execution(
-            batch.rows, len(batch.items), ran.input_s, ran.infer_s, ran.output_s
-        )
+    def _note(self, key: tuple[Hashable, int], rows: int, requests: int, ran: _Ran) -> None:
+        self._fastest_s[key] = min(ran.infer_s, SLOWER * self._fastest_s.get(key, NEVER))
+        size = key[1]
+        before = self.run_s.get(size, ran.infer_s)
+        self.run_s[size] = before + SMOOTHING * (ran.infer_s - before)
+        self.statistics.add_execution(rows, requests, ran.input_s, ran.infer_s, ran.output_s)
 
 
 def _refuse(item: Waiting, error: BaseException) -> None:

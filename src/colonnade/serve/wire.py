@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from colonnade.serve.refusal import Kind, Refusal
 RANK_MAX = 32
 ELEMENTS_MAX = 1 << 40
 
+_IS_LITTLE = sys.byteorder == "little"
 _LENGTH = struct.Struct("<I")
 
 
@@ -89,6 +91,8 @@ def encode_raw(array: np.ndarray) -> bytes | memoryview:
     """The bytes of an array: of its own memory where they are there in order."""
     if array.dtype.kind in "OSU":
         return _encode_bytes(array)
+    if array.dtype.byteorder in "=|" and _IS_LITTLE:
+        return array.tobytes()
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return little.reshape(-1).view(np.uint8).data if little.size else b""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import uuid
@@ -114,4 +115,9 @@ def _request_id(scope: Scope) -> str:
     given = header(scope, b"x-request-id")
     if given is not None and re.fullmatch(rb"[A-Za-z0-9_.\-]{1,128}", given):
         return given.decode()
-    return uuid.uuid4().hex
+    return f"{_PROCESS}{next(_NUMBERS):08x}"
+
+
+_PROCESS = uuid.uuid4().hex[:24]
+_NUMBERS = itertools.count()
+"""A request without an id gets the next number of this process."""

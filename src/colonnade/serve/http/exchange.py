@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import zlib
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from colonnade.serve.config import Limits
 from colonnade.serve.refusal import Kind, Refusal
+
+T = TypeVar("T")
 
 Header = tuple[bytes, bytes]
 JSON: Header = (b"content-type", b"application/json")
@@ -100,24 +102,34 @@ def _unpack(body: bytes, encoding: bytes, limits: Limits) -> bytes:
     return unpacked
 
 
-async def run_while_connected(work: Awaitable[Any], receive: Receive) -> Any:
+class Connection(Protocol):
+    """What the server's connection tells about itself; `scope[CONNECTION]`."""
+
+    on_lost: Callable[[], object] | None
+    """Called when the client goes away."""
+    is_lost: bool
+
+
+CONNECTION = "colonnade.connection"
+
+
+async def run_while_connected(work: Coroutine[Any, Any, T], scope: Scope) -> T:
     """The result of `work`; when the client goes away first, `work` is cancelled."""
-    task = asyncio.ensure_future(work)
-    watcher = asyncio.ensure_future(_wait_for_disconnect(receive))
+    connection: Connection = scope[CONNECTION]
+    if connection.is_lost:
+        work.close()
+        raise Disconnected
+    task = asyncio.current_task()
+    assert task is not None
+    connection.on_lost = task.cancel
     try:
-        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Disconnected
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if connection.is_lost and not task.uncancel():
+            raise Disconnected from None
+        raise
     finally:
-        watcher.cancel()
-        if not task.done():
-            task.cancel()
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        connection.on_lost = None
 
 
 async def send(send_: Send, status: int, body: bytes, *headers: Header) -> None:

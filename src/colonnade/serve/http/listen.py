@@ -11,6 +11,7 @@ from colonnade.errors import CapabilityError
 from colonnade.serve.auth import Authorize
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
+from colonnade.serve.http.at_once import make_answer_at_once
 from colonnade.serve.http.connection import make_protocol
 from colonnade.serve.http.routes import control, infer, metrics, models, openapi, tasks, ui
 from colonnade.serve.regions import NoRegions
@@ -84,14 +85,18 @@ async def start_http_server(
     service = TaskService(specs, models_of_tasks, models_of_tasks.folder_of)
     routes = make_routes(repository, config, authorize, service, memory)
     app = App(routes, config.limits, authorize)
+    at_once = None
+    if not config.deepsparse_paths:  # these take the paths of models
+        at_once = make_answer_at_once(repository, config.limits, authorize, memory)
     listening = _listen(config.host, config.port)
     settings = uvicorn.Config(
         app,
-        http=make_protocol(config.limits),
+        http=make_protocol(config.limits, at_once),
         loop="none",
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=int(config.limits.keep_alive_s),

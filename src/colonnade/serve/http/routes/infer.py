@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.codec import decode_infer, encode_answer
@@ -48,7 +49,7 @@ def routes(repository: Repository, regions: Regions) -> list[Route]:
         )
         request.model = exchange.names["model"]
         request.version = exchange.names.get("version", "")
-        work = run_while_connected(repository.infer(request), exchange.receive)
+        work = run_while_connected(repository.infer(request), exchange.scope)
         headers: tuple[Header, ...] = ()
         if repository.tracing is None:
             response = await work
@@ -67,7 +68,7 @@ def routes(repository: Repository, regions: Regions) -> list[Route]:
 
 
 async def _traced(
-    work: Awaitable[InferResponse], model: str, exchange: Exchange, tracing: Tracing
+    work: Coroutine[Any, Any, InferResponse], model: str, exchange: Exchange, tracing: Tracing
 ) -> tuple[InferResponse, tuple[Header, ...]]:
     """The response, and the header that names the span of this request."""
     given = header(exchange.scope, b"traceparent")
@@ -87,7 +88,11 @@ async def _traced(
 
 
 def _json_length(exchange: Exchange) -> int | None:
-    value = header(exchange.scope, LENGTH)
+    return json_length(header(exchange.scope, LENGTH))
+
+
+def json_length(value: bytes | None) -> int | None:
+    """What the header says."""
     if value is None:
         return None
     if not value.isdigit() or len(value) > 12:

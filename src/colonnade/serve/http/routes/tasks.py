@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ class Exchange:
     """How the server reads a body within its limits, and drops work whose client is gone."""
 
     read_body: Callable[[Scope, Receive], Awaitable[bytes]]
-    while_connected: Callable[[Awaitable[Any], Receive], Awaitable[Any]]
+    while_connected: Callable[[Coroutine[Any, Any, Any], Scope], Awaitable[Any]]
 
 
 def routes(service: TaskService, limits: Limits, by_path: Mapping[str, str]) -> list[app.Route]:
@@ -110,7 +110,7 @@ def task_routes(service: TaskService, exchange: Exchange) -> list[Route]:
     async def run(request: Request) -> Response:
         name = request.path_params["name"]
         items = await _items(service.kind(name), request, exchange)
-        results = await exchange.while_connected(service.answer(name, items), request.receive)
+        results = await exchange.while_connected(service.answer(name, items), request.scope)
         return JSONResponse({"task": name, "results": [plain(result) for result in results]})
 
     async def index(_: Request) -> Response:
@@ -127,7 +127,7 @@ def task_routes(service: TaskService, exchange: Exchange) -> list[Route]:
         if not _is_embedding(service, wanted.model):
             raise UnknownTaskError(f"model {wanted.model!r} does not make embeddings")
         work = service.answer(wanted.model, wanted.texts)
-        results = await exchange.while_connected(work, request.receive)
+        results = await exchange.while_connected(work, request.scope)
         return JSONResponse(_embedding_answer(wanted, results))
 
     async def models(_: Request) -> Response:
@@ -165,7 +165,7 @@ def deepsparse_routes(
 
     async def _answer(spec: TaskSpec, items: list[Any], request: Request) -> Response:
         work = service.answer(spec.name, items)
-        results = await exchange.while_connected(work, request.receive)
+        results = await exchange.while_connected(work, request.scope)
         return JSONResponse(plain(body_of_results(spec.task, results)))
 
     return [
