@@ -74,3 +74,29 @@ FallbackOption = Annotated[
         "--fallback", help="Whether nodes without a native kernel may run in ONNX Runtime."
     ),
 ]
+CalibrationOption = Annotated[
+    str,
+    typer.Option(
+        "--calibration",
+        metavar="DATA",
+        help="A folder of .npz files (keys are input names), a folder of images, a text file (one "
+        "sample a line, with --tokenizer), or module:function or file.py:function that yields "
+        "dicts of arrays.",
+    ),
+]
+SamplesOption = Annotated[
+    int | None, typer.Option("--samples", min=1, help="Calibration samples to use at most.")
+]
+ImageSpecOption = Annotated[
+    Path | None, typer.Option("--image-spec", help="YAML file: how images become arrays.")
+]
+ImageOption = Annotated[
+    list[str] | None,
+    typer.Option("--image", help="KEY=VALUE of the same, as size=224 or mean=0.5; repeatable."),
+]
+TokenizerOption = Annotated[
+    Path | None, typer.Option("--tokenizer", help="tokenizer.json for a text file.")
+]
+TokensOption = Annotated[
+    int, typer.Option("--sequence-length", min=1, help="Tokens of a text at most.")
+]

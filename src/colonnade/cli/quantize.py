@@ -11,7 +11,18 @@ import typer
 from colonnade.cli.console import Console, mib
 from colonnade.cli.exits import reported_errors
 from colonnade.cli.model import is_saved_plan, verify_folder
-from colonnade.cli.options import DebugOption, JsonOption, QuietOption, ThreadsOption
+from colonnade.cli.options import (
+    CalibrationOption,
+    DebugOption,
+    ImageOption,
+    ImageSpecOption,
+    JsonOption,
+    QuietOption,
+    SamplesOption,
+    ThreadsOption,
+    TokenizerOption,
+    TokensOption,
+)
 from colonnade.cli.quantize_report import (
     COLUMNS,
     NUMERIC,
@@ -29,15 +40,10 @@ from colonnade.quantization.quantize import PERCENTILE, QUANTIZED_OPS
 
 ALPHA = 0.5
 
-_DATA_HELP = (
-    "A folder of .npz files (keys are input names), a folder of images, a text file (one sample a "
-    "line, with --tokenizer), or module:function or file.py:function that yields dicts of arrays."
-)
-
 
 def quantize_command(
     model: Annotated[Path, typer.Argument(help="A float32 ONNX file.")],
-    calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
+    calibration: CalibrationOption,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write; MODEL-int8.onnx by default."),
@@ -49,9 +55,7 @@ def quantize_command(
     percentile: Annotated[
         float, typer.Option("--percentile", help="Percent of the elements that it keeps.")
     ] = PERCENTILE,
-    samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Samples to use at most.")
-    ] = None,
+    samples: SamplesOption = None,
     per_tensor: Annotated[
         bool, typer.Option("--per-tensor", help="One scale for all weights of a layer.")
     ] = False,
@@ -95,19 +99,10 @@ def quantize_command(
     measure: Annotated[
         bool, typer.Option("--measure", help="Time float32 and 8 bits, in turns.")
     ] = False,
-    image_spec: Annotated[
-        Path | None, typer.Option("--image-spec", help="YAML file: how images become arrays.")
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option("--image", help="KEY=VALUE of the same, as size=224 or mean=0.5; repeatable."),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="tokenizer.json for a text file.")
-    ] = None,
-    sequence_length: Annotated[
-        int, typer.Option("--sequence-length", min=1, help="Tokens of a text at most.")
-    ] = LENGTH_MAX,
+    image_spec: ImageSpecOption = None,
+    image: ImageOption = None,
+    tokenizer: TokenizerOption = None,
+    sequence_length: TokensOption = LENGTH_MAX,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write a report: .html, .json or .md.")
     ] = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,11 +11,24 @@ import typer
 from colonnade.cli.console import Console, mib
 from colonnade.cli.exits import reported_errors
 from colonnade.cli.model import is_saved_plan, verify_folder
-from colonnade.cli.options import DebugOption, JsonOption, QuietOption, ThreadsOption
+from colonnade.cli.options import (
+    BatchOption,
+    CalibrationOption,
+    DebugOption,
+    ImageOption,
+    ImageSpecOption,
+    JsonOption,
+    QuietOption,
+    SamplesOption,
+    ThreadsOption,
+    TokenizerOption,
+    TokensOption,
+)
 from colonnade.cli.quantize import read_pairs
 from colonnade.cli.sparsify_analysis import (
     analysis_rows,
     analysis_summary,
+    read_analysis,
     verify_report,
     write_analysis,
 )
@@ -30,16 +44,12 @@ from colonnade.search import Found, Target, analyze, open_subject, search
 app = typer.Typer(help="Make a trained model sparse.", no_args_is_help=True)
 
 _MODEL_HELP = "A trained float32 ONNX file, or a Hugging Face folder of a text model (needs torch)."
-_DATA_HELP = (
-    "A folder of .npz files (keys are input names), a folder of images, a text file (one sample a "
-    "line, with --tokenizer), or module:function or file.py:function that yields dicts of arrays."
-)
 
 
 @app.command("oneshot")
 def oneshot(
     model: Annotated[Path, typer.Argument(help=_MODEL_HELP)],
-    calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
+    calibration: CalibrationOption,
     sparsity: Annotated[
         float | None,
         typer.Option("--sparsity", help="Share of weights that become 0; N:M brings its own."),
@@ -73,6 +83,13 @@ def oneshot(
     target_latency_ms: Annotated[
         float | None, typer.Option("--target-latency-ms", help="The same in milliseconds.")
     ] = None,
+    analysis: Annotated[
+        Path | None,
+        typer.Option(
+            "--analysis", help="What `analyze --report FILE.json` wrote; measured anew without it."
+        ),
+    ] = None,
+    batch_size: BatchOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write; MODEL-sparse.onnx by default."),
@@ -104,22 +121,11 @@ def oneshot(
         str | None,
         typer.Option("--validation", metavar="DATA", help="Compare on this data instead."),
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Calibration samples at most.")
-    ] = None,
-    image_spec: Annotated[
-        Path | None, typer.Option("--image-spec", help="YAML file: how images become arrays.")
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option("--image", help="KEY=VALUE of the same, as size=224 or mean=0.5; repeatable."),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="tokenizer.json for a text file.")
-    ] = None,
-    sequence_length: Annotated[
-        int, typer.Option("--sequence-length", min=1, help="Tokens of a text at most.")
-    ] = LENGTH_MAX,
+    samples: SamplesOption = None,
+    image_spec: ImageSpecOption = None,
+    image: ImageOption = None,
+    tokenizer: TokenizerOption = None,
+    sequence_length: TokensOption = LENGTH_MAX,
     report: Annotated[Path | None, typer.Option("--report", help="Write a report: .json.")] = None,
     threads: ThreadsOption = None,
     json_output: JsonOption = False,
@@ -139,13 +145,22 @@ def oneshot(
         )
         wanted = choose_target(sparsity, target_speedup, target_latency_ms, allocation)
         if wanted is not None:
+            _verify_search({
+                "--layer": layers, "--depthwise": depthwise, "--sequential": sequential,
+                "--no-correct": not correct, "--validation": validation,
+                "--damping": damping != DAMPING,
+            })  # fmt: skip
+            known = None if analysis is None else read_analysis(analysis)
             subject = open_subject(
                 model, calibration, pattern=pattern, method=method, exclude=exclude or (),
-                reading=reading, samples_max=samples, threads=threads,
+                reading=reading, samples_max=samples, threads=threads, batch=batch_size,
             )  # fmt: skip
             with console.progress() as progress:
-                found = search(subject, wanted, progress=progress)
+                found = search(subject, wanted, known, progress)
                 found.pruned.save(target)
+            if report is not None:
+                write_json(report, found.pruned.report, {"search": found.to_dict()})
+                console.note(f"report written to {report}")
             _show(console, found.pruned.report, model, target, found)
             return
         assert allocation != "measured"
@@ -197,6 +212,13 @@ def choose_target(
     return None
 
 
+def _verify_search(options: Mapping[str, object]) -> None:
+    """Refuse what a search does not do, before the work."""
+    for name, given in options.items():
+        if given:
+            raise InputError(f"{name}: not with a search for a target; leave it out")
+
+
 def _show(
     console: Console, report: Report, model: Path, target: Path, found: Found | None = None
 ) -> None:
@@ -223,7 +245,7 @@ def _show(
 @app.command("analyze")
 def analyze_command(
     model: Annotated[Path, typer.Argument(help=_MODEL_HELP)],
-    calibration: Annotated[str, typer.Option("--calibration", metavar="DATA", help=_DATA_HELP)],
+    calibration: CalibrationOption,
     pattern: Annotated[str, typer.Option("--pattern", help="As for oneshot.")] = "unstructured",
     method: Annotated[
         Literal["magnitude", "wanda", "sparsegpt", "obc"],
@@ -232,15 +254,10 @@ def analyze_command(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="A node to leave out; repeatable.")
     ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Calibration samples at most.")
-    ] = None,
-    tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="tokenizer.json for a text file.")
-    ] = None,
-    sequence_length: Annotated[
-        int, typer.Option("--sequence-length", min=1, help="Tokens of a text at most.")
-    ] = LENGTH_MAX,
+    samples: SamplesOption = None,
+    tokenizer: TokenizerOption = None,
+    sequence_length: TokensOption = LENGTH_MAX,
+    batch_size: BatchOption = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write a report: .html or .json.")
     ] = None,
@@ -258,7 +275,7 @@ def analyze_command(
         subject = open_subject(
             model, calibration, pattern=pattern, method=method, exclude=exclude or (),
             reading=Reading(tokenizer=tokenizer, length_max=sequence_length),
-            samples_max=samples, threads=threads,
+            samples_max=samples, threads=threads, batch=batch_size,
         )  # fmt: skip
         with console.progress() as progress:
             found = analyze(subject, progress)

@@ -66,6 +66,19 @@ def write_analysis(path: Path, found: Analysis) -> None:
     path.write_text(page, encoding="utf-8")
 
 
+def read_analysis(path: Path) -> Analysis:
+    """What `write_analysis` wrote as JSON."""
+    try:
+        return Analysis.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read it: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError(
+            f"{path}: no analysis; expected what `colonnade sparsify analyze --report FILE.json` "
+            "writes"
+        ) from None
+
+
 def _shown(found: Analysis) -> list[float]:
     shown = [level for level in SHOWN if level in found.levels]
     return shown or [level for level in found.levels if level > 0]

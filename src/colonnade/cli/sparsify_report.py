@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from colonnade.cli.console import plain_data
 from colonnade.pruning import LayerRecord, Report
 
 COLUMNS = ("layer", "op", "weights", "sparsity", "error", "why dense")
 NUMERIC = ("weights", "sparsity", "error")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def layer_row(layer: LayerRecord) -> tuple[str, ...]:
@@ -37,7 +40,7 @@ def summary(report: Report, title: str) -> Iterator[str]:
         )
 
 
-def write_json(path: Path, report: Report) -> None:
-    """The whole report."""
-    document = json.dumps(plain_data(report.to_dict()), indent=2, allow_nan=False)
-    path.write_text(document + "\n", encoding="utf-8")
+def write_json(path: Path, report: Report, more: Mapping[str, Any] = NOTHING) -> None:
+    """The whole report, and what else is known."""
+    document = plain_data({**report.to_dict(), **more})
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")

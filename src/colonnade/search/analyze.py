@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from colonnade.engine.runtime import Runtime
 from colonnade.errors import InputError
@@ -51,6 +53,30 @@ class Analysis:
     least_ms: float
     """With every layer at its cheapest level."""
     threads: int
+    inputs: Mapping[str, tuple[int, ...]]
+    """Shapes that were timed."""
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Analysis:
+        """The inverse of `to_dict`, also by way of JSON."""
+        layers = tuple(
+            LayerCost(x["name"], x["op"], tuple(x["shape"]), tuple(x["ms"]), tuple(x["errors"]))
+            for x in found["layers"]
+        )
+        inputs = {name: tuple(shape) for name, shape in found["inputs"].items()}
+        facts = {"levels": tuple(found["levels"]), "layers": layers, "inputs": inputs}
+        return cls(**{**found, **facts})
+
+    def check(self, subject: Subject) -> None:
+        """Raise InputError unless the subject is what was analyzed."""
+        ours = (subject.path.name, str(subject.pattern), subject.names, subject.runtime.threads,
+                subject.timed_shapes)  # fmt: skip
+        known = (self.model, self.pattern, [x.name for x in self.layers], self.threads,
+                 dict(self.inputs))  # fmt: skip
+        words = ("model", "pattern", "layers", "threads", "inputs")
+        for word, left, right in zip(words, known, ours, strict=True):
+            if left != right:
+                raise InputError(f"the analysis is of {word} {left}, and this is {right}")
 
     @property
     def costs(self) -> CostTable:
@@ -79,11 +105,13 @@ class Subject:
     pattern: Pattern
     method: Method
     runtime: Runtime
+    timed: Arrays
+    """The sample that is timed."""
 
     @property
-    def first(self) -> Arrays:
-        """The sample that is timed."""
-        return next(iter(self.source())).arrays
+    def timed_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the inputs."""
+        return {name: array.shape for name, array in self.timed.items()}
 
     @property
     def names(self) -> list[str]:
@@ -101,8 +129,13 @@ def open_subject(
     reading: Reading = DEFAULT_READING,
     samples_max: int | None = None,
     threads: int | None = None,
+    batch: int | None = None,
 ) -> Subject:
-    """Read the model and find the layers that can have the pattern."""
+    """Read the model and find the layers that can have the pattern.
+
+    What is timed is the first sample: a text padded to the full length of `reading`, and repeated
+    to `batch` rows where one is given.
+    """
     shape = parse_pattern(pattern)
     graph = import_model(model)
     found, _ = find_layers(graph, constant_names(load_proto(model)))
@@ -114,7 +147,21 @@ def open_subject(
         and not why_not(shape, layer.rows, layer.inputs, layer.taps)
     )
     source = checked_source(open_source(calibration, graph, reading), graph, samples_max)
-    return Subject(Path(model), graph, layers, source, shape, method, Runtime(threads or 0))
+    whole = open_source(calibration, graph, replace(reading, is_full=True))
+    timed = _with_batch(next(iter(checked_source(whole, graph, 1)())).arrays, batch)
+    return Subject(Path(model), graph, layers, source, shape, method, Runtime(threads or 0), timed)
+
+
+def _with_batch(arrays: Arrays, batch: int | None) -> Arrays:
+    """Its rows again and again, along the first axis."""
+    if batch is None:
+        return arrays
+    if any(array.ndim == 0 for array in arrays.values()):
+        raise InputError(f"batch size {batch}: an input of the model has no axes")
+    return {
+        name: np.ascontiguousarray(np.take(array, np.arange(batch) % len(array), axis=0))
+        for name, array in arrays.items()
+    }
 
 
 def analyze(subject: Subject, progress: Progress = lambda _, __: None) -> Analysis:
@@ -129,14 +176,14 @@ def analyze(subject: Subject, progress: Progress = lambda _, __: None) -> Analys
     )
     return Analysis(
         subject.path.name, table.pattern, table.levels, rows, table.dense_ms, table.rest_ms,
-        table.least_ms, subject.runtime.threads,
+        table.least_ms, subject.runtime.threads, subject.timed_shapes,
     )  # fmt: skip
 
 
 def costs_of(subject: Subject, progress: Progress) -> CostTable:
     """See `measure_costs`."""
     return measure_costs(
-        subject.graph, subject.layers, subject.pattern, subject.first, subject.runtime, progress
+        subject.graph, subject.layers, subject.pattern, subject.timed, subject.runtime, progress
     )
 
 

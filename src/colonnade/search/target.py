@@ -109,7 +109,10 @@ def search(
     progress: Progress = lambda _, __: None,
 ) -> Found:
     """Choose, measure, correct, prune, and measure again. `analysis`: of the same subject, where
-    there is one already. Raises InputError where there is nothing to prune."""
+    there is one already. Raises InputError where there is nothing to prune, or `analysis` is of
+    something else."""
+    if analysis is not None:
+        analysis.check(subject)
     known = analysis or analyze(subject, progress)
     table, errors = known.costs, known.errors
     if target.sparsity is not None:
@@ -193,7 +196,7 @@ def measure_gain(subject: Subject, sparse: Graph, seconds: float = SECONDS) -> T
     """The dense model and a sparse one in turns, end to end."""
     runtime = subject.runtime
     with compile_on(runtime, subject.graph) as left, compile_on(runtime, sparse) as right:
-        return time_in_turns((left, right), subject.first, seconds)
+        return time_in_turns((left, right), subject.timed, seconds)
 
 
 def _why_missed(

@@ -85,7 +85,7 @@ def test_analysis(model: Path) -> None:
 
 def test_costs_are_kept(model: Path, tmp_path: Path) -> None:
     subject = opened(model, pattern="2:4")
-    arguments = (subject.graph, subject.layers, subject.pattern, subject.first, subject.runtime)
+    arguments = (subject.graph, subject.layers, subject.pattern, subject.timed, subject.runtime)
     found = measure_costs(*arguments)
     assert found.levels == (0.0, 0.5)
     assert measure_costs(*arguments) == found
@@ -105,7 +105,9 @@ def analysis_of(subject: Subject) -> Analysis:
         )
         for number, layer in enumerate(subject.layers)
     )  # fmt: skip
-    return Analysis("three", str(subject.pattern), levels, layers, 4.0, 1.0, 1.2, 1)
+    return Analysis(
+        "three", str(subject.pattern), levels, layers, 4.0, 1.0, 1.2, 1, subject.timed_shapes
+    )
 
 
 def gains(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
@@ -203,3 +205,21 @@ def test_turns(model: Path) -> None:
         found = time_in_turns([engine, engine], samples()[0], 0.0, lambda: float(next(ticks)))
     assert found.ms == (1000.0, 1000.0)
     assert found.gain() == 1.0
+
+
+def test_analysis_is_read_back_and_refused_for_another_subject(model: Path) -> None:
+    found = analyze(opened(model))
+    again = Analysis.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found
+    again.check(opened(model))
+    with pytest.raises(InputError, match="the analysis is of inputs"):
+        again.check(opened(model, batch=8))
+    with pytest.raises(InputError, match="the analysis is of pattern"):
+        again.check(opened(model, pattern="1x4"))
+
+
+def test_batch_is_what_is_timed(model: Path) -> None:
+    assert opened(model).timed["x"].shape == (16, WIDTHS[0])
+    repeated = opened(model, batch=40).timed["x"]
+    np.testing.assert_array_equal(repeated[16:32], samples()[0]["x"])
+    assert repeated.shape == (40, WIDTHS[0])

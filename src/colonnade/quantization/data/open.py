@@ -29,6 +29,8 @@ class Reading:
     """A tokenizer.json, for text."""
     length_max: int = LENGTH_MAX
     """Tokens of a text at most."""
+    is_full: bool = False
+    """Pad every text to that length."""
 
 
 def open_source(data: object, graph: Graph, reading: Reading) -> Source:
@@ -63,4 +65,4 @@ def _open_file(path: Path, graph: Graph, reading: Reading) -> Source:
         return archive_source(path)
     if reading.tokenizer is None:
         raise InputError(f"{path}: a text file needs a tokenizer; calibration data is {_FORMS}")
-    return text_source(path, reading.tokenizer, graph, reading.length_max)
+    return text_source(path, reading.tokenizer, graph, reading.length_max, is_full=reading.is_full)

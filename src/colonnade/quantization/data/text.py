@@ -16,8 +16,11 @@ LENGTH_STEP = 32
 """Samples are padded to a multiple, so that few lengths are planned."""
 
 
-def text_source(path: Path, tokenizer: Path, graph: Graph, length_max: int) -> Source:
-    """One sample for each line that is not blank, cut to `length_max` tokens."""
+def text_source(
+    path: Path, tokenizer: Path, graph: Graph, length_max: int, *, is_full: bool = False
+) -> Source:
+    """One sample for each line that is not blank, cut to `length_max` tokens; with `is_full`
+    padded to as many."""
     encode = _load_tokenizer(tokenizer)
     makers = {name: _maker(graph, name) for name in graph.inputs}
 
@@ -28,7 +31,7 @@ def text_source(path: Path, tokenizer: Path, graph: Graph, length_max: int) -> S
             raise InputError(f"{path}: not a readable text file (UTF-8): {error}") from None
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                arrays = _encode_line(encode(line), length_max)
+                arrays = _encode_line(encode(line), length_max, length_max if is_full else 1)
                 made = {name: make(arrays) for name, make in makers.items()}
                 yield Sample(f"{path}, line {number}", made)
 
@@ -51,10 +54,10 @@ def _load_tokenizer(path: Path) -> Callable[[str], Any]:
     return found.encode
 
 
-def _encode_line(encoded: Any, length_max: int) -> dict[str, np.ndarray]:
+def _encode_line(encoded: Any, length_max: int, length_min: int) -> dict[str, np.ndarray]:
     """ids, attention mask, type ids and positions, [1, length]; padding is 0."""
     count = min(len(encoded.ids), length_max)
-    length = min(-(-count // LENGTH_STEP) * LENGTH_STEP, length_max)
+    length = max(min(-(-count // LENGTH_STEP) * LENGTH_STEP, length_max), length_min)
     made = {key: np.zeros((1, length), np.int64) for key in ("ids", "mask", "types")}
     made["ids"][0, :count] = encoded.ids[:count]
     made["mask"][0, :count] = 1

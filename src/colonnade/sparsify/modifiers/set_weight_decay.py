@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from colonnade.errors import RecipeError
-from colonnade.sparsify.modifier import Action, Modifier
-
-if TYPE_CHECKING:
-    from colonnade.sparsify.run import Run
+from colonnade.sparsify.modifiers.set_group_value import SetGroupValue
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetWeightDecay(Modifier):
-    """Set the weight decay of all parameter groups from `start` on.
+class SetWeightDecay(SetGroupValue):
+    """Set the weight decay of all parameter groups from `start` on; see SetGroupValue."""
 
-    Of several that act at once, the one that starts last wins.
-    """
-
-    value: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.value < 0:
-            raise RecipeError(f"expected 0 or more, got {self.value:g}", parameter="value")
-
-    def initialize(self, run: Run) -> Action:
-        """The decay of this run."""
-        del run
-        return _Set(self)
-
-
-class _Set(Action):
-    def __init__(self, modifier: SetWeightDecay) -> None:
-        self._modifier = modifier
-
-    def before_step(self, run: Run) -> None:
-        # In every step: schedulers of the user's would set their own.
-        if run.step >= run.step_of(self._modifier.start):
-            for group in run.optimizer.param_groups:
-                group["weight_decay"] = self._modifier.value
+    key: ClassVar[str] = "weight_decay"
