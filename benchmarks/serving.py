@@ -45,6 +45,8 @@ from colonnade.bench.load.target import Server, infer_request, read_inputs
 from colonnade.bench.load.watch import Usage, usage_of, watch
 from colonnade.bench.machine import describe_machine
 from colonnade.errors import ColonnadeError, RunError
+from colonnade.serve.grpc.messages import messages
+from serving_clients import Connection, GrpcConnection, HttpConnection, answers_per_s
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "serving.json"
@@ -65,7 +67,9 @@ Part = Callable[[argparse.Namespace], Mapping[str, Any]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for and keep what they found."""
+    global SEQUENCE
     chosen = _parse(arguments)
+    SEQUENCE = chosen.sequence
     os.sched_setaffinity(0, _client_cpus())
     found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in chosen.parts:
@@ -75,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ColonnadeError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
-        found[name] = {**figures, "machine": _machine()}
+        key = name if SEQUENCE == 128 or name == "overhead" else f"{name} of {SEQUENCE} tokens"
+        found[key] = {**figures, "machine": _machine()}
         print(json.dumps(figures, indent=2))
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=2) + "\n")
@@ -87,6 +92,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the server.")
     parser.add_argument("parts", nargs="+", choices=sorted(PARTS))
     parser.add_argument("--seconds", type=float, default=30.0, help="of each step")
+    parser.add_argument("--sequence", type=int, default=SEQUENCE, help="tokens of a text")
     parser.add_argument("--reloads", type=int, default=100)
     return parser.parse_args(arguments)
 
@@ -118,27 +124,35 @@ class Running:
 
     server: Server
     pid: int
+    grpc_port: int = 0
 
 
 @contextmanager
 def serving(model: Mapping[str, Any]) -> Iterator[Running]:
     """Our server with one model."""
-    port = _free_port()
+    port, grpc_port = _free_port(), _free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "server.yaml"
-        whole = {"port": port, "log": "off", "model_control": True, "models": [dict(model)]}
+        whole = {
+            "port": port,
+            "grpc_port": grpc_port,
+            "log": "off",
+            "model_control": True,
+            "models": [dict(model)],
+        }
         config.write_text(yaml.safe_dump(whole))
         command = [sys.executable, "-m", "colonnade.cli", "serve", str(config)]
         with _process(command, port) as running:
-            yield running
+            yield replace(running, grpc_port=grpc_port)
 
 
 @contextmanager
 def echoing() -> Iterator[Running]:
-    """The same HTTP stack with a handler that sends the body back."""
-    port = _free_port()
-    with _process([sys.executable, str(HERE / "serving_echo.py"), str(port)], port) as running:
-        yield running
+    """The same stacks with handlers that send back what they get."""
+    port, grpc_port = _free_port(), _free_port()
+    command = [sys.executable, str(HERE / "serving_echo.py"), str(port), str(grpc_port)]
+    with _process(command, port) as running:
+        yield replace(running, grpc_port=grpc_port)
 
 
 @contextmanager
@@ -185,7 +199,13 @@ def _tiny(folder: Path) -> dict[str, Any]:
 
 def _minilm() -> dict[str, Any]:
     path = models.build("minilm_l6")
-    return {"name": "minilm", "path": str(path), "max_batch_size": CLIENTS, "save_plan": False}
+    return {
+        "name": "minilm",
+        "path": str(path),
+        "max_batch_size": CLIENTS,
+        "save_plan": False,
+        "warm_up": {"sequence": [SEQUENCE]},
+    }
 
 
 def _request(running: Running, name: str) -> bytes:
@@ -220,31 +240,58 @@ async def _saturation(traffic: Traffic, seconds: float) -> tuple[Step, Step]:
 
 
 def overhead(chosen: argparse.Namespace) -> Mapping[str, Any]:
-    """A tiny model against a bare echo of the same requests, by waiting clients, in turns."""
+    """A tiny model against a bare echo of the same requests, by waiting clients that cost next to
+    nothing, in turns; over binary REST and over gRPC."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ours = stack.enter_context(serving(_tiny(Path(folder))))
         bare = stack.enter_context(echoing())
-        request = _request(ours, "tiny")
+        request, call = _request(ours, "tiny"), _call("tiny")
+        kinds: Mapping[str, Callable[[Running], Connection]] = {
+            "rest": lambda running: HttpConnection(running.server.port, request),
+            "grpc": lambda running: GrpcConnection(running.grpc_port, METHOD, call),
+        }
+        seconds = chosen.seconds / ROUNDS / len(kinds)
 
-        def measure(running: Running) -> tuple[float, float]:
+        def measure(running: Running, kind: str) -> tuple[float, float]:
             """(answers per second, CPU time of the server for each)"""
-            before = usage_of(running.pid).cpu_s
-            step = _closed(running, request, CLIENTS, chosen.seconds / ROUNDS)
-            answers = step.goodput_per_s * (step.seconds + WARM_UP_S)
-            return step.goodput_per_s, (usage_of(running.pid).cpu_s - before) / answers
+            before, start = usage_of(running.pid).cpu_s, time.perf_counter()
+            rate = answers_per_s(lambda: kinds[kind](running), CLIENTS, seconds)
+            answers = rate * (time.perf_counter() - start)
+            return rate, (usage_of(running.pid).cpu_s - before) / answers
 
-        rounds = [(measure(ours), measure(bare)) for _ in range(ROUNDS)]
-    own_cpu_s, echo_cpu_s = (_median(row[side][1] for row in rounds) for side in (0, 1))
+        rounds = [
+            {kind: (measure(ours, kind), measure(bare, kind)) for kind in kinds}
+            for _ in range(ROUNDS)
+        ]
+    return {
+        f"{kind}_{name}": value
+        for kind in kinds
+        for name, value in _compare([row[kind] for row in rounds]).items()
+    }
+
+
+def _compare(rounds: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> dict[str, float]:
+    """Medians of (rate, CPU time) of ours and of the echo."""
     return {
         "ours_per_s": _median(own[0] for own, _ in rounds),
         "echo_per_s": _median(echo[0] for _, echo in rounds),
         "share": _median(own[0] / echo[0] for own, echo in rounds),
-        "ours_cpu_us": 1e6 * own_cpu_s,
-        "echo_cpu_us": 1e6 * echo_cpu_s,
-        "echo_busy_share": _median(echo[0] * echo[1] for _, echo in rounds),
-        # Where the machine is too busy to keep a bare echo busy, this is the figure that counts.
+        "ours_cpu_us": 1e6 * _median(own[1] for own, _ in rounds),
+        "echo_cpu_us": 1e6 * _median(echo[1] for _, echo in rounds),
         "share_by_cpu": _median(echo[1] / own[1] for own, echo in rounds),
     }
+
+
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+def _call(name: str) -> bytes:
+    """A gRPC request of the tiny model."""
+    x = np.ones((1, 12), np.float32)
+    message = messages()["ModelInferRequest"](model_name=name)
+    message.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    message.raw_input_contents.append(x.tobytes())
+    return bytes(message.SerializeToString())
 
 
 def batching(chosen: argparse.Namespace) -> Mapping[str, Any]:
@@ -280,7 +327,8 @@ def _median(values: Iterable[float]) -> float:
 
 def _engine_rows_per_s(path: Path, seconds: float) -> float:
     """On the server's CPUs, in a process of its own: this one is pinned to the client's."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--engine", str(path), str(seconds)]
+    script = str(Path(__file__).resolve())
+    command = [sys.executable, script, "--engine", str(path), str(seconds), str(SEQUENCE)]
     cpus = _server_cpus()
     run = subprocess.run(
         command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), check=True, capture_output=True
@@ -288,9 +336,9 @@ def _engine_rows_per_s(path: Path, seconds: float) -> float:
     return float(run.stdout)
 
 
-def _time_engine(path: str, seconds: str) -> int:
+def _time_engine(path: str, seconds: str, sequence: str) -> int:
     with colonnade.compile(path) as engine:
-        shapes = {info.name: (CLIENTS, SEQUENCE) for info in engine.inputs}
+        shapes = {info.name: (CLIENTS, int(sequence)) for info in engine.inputs}
         rng = np.random.default_rng(0)
         arrays = {
             i.name: np.ones(shapes[i.name], i.dtype)
@@ -461,5 +509,5 @@ def _cell(value: Any) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--engine"]:
-        sys.exit(_time_engine(*sys.argv[2:4]))
+        sys.exit(_time_engine(*sys.argv[2:5]))
     sys.exit(main())

@@ -10,7 +10,11 @@ those with the same key can be rows of one batch. A group is due when
 A batch gets all rows of its group, rounded up to a size that the engine has a plan for, or only as
 many as fill a smaller size where that and a batch of the rest take less time, by what batches of
 each size took so far. Nothing is held back for the sake of a batch
-beyond `delay_s`, and nothing whose deadline has passed is run.
+beyond `delay_s`, and nothing whose deadline has passed is run. No batch is larger than the smallest
+size that answers about as many rows per second as any (`efficient_rows`): more only adds latency.
+
+The queue is bounded in time: `wait_s` is how long one more request would wait, by the same measured
+times, and the caller refuses it beyond `queue_max_s`.
 """
 
 from __future__ import annotations
@@ -22,17 +26,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NEVER = math.inf
+EFFICIENT_SHARE = 0.95
+"""Of the best rows per second: what a smaller batch may lose for its shorter time."""
+QUEUE_BATCHES = 1.25
+"""How long a request may wait by default, in times of an efficient batch. Less than one would let
+the engine idle under load; more would let requests wait longer than they run."""
+
+QUEUE_MIN_S = 0.02
+"""...and at least so long: for a small model the rest of the process takes longer than batches."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
     """`sizes`: batch sizes that the engine has plans for, in rising order; the last is the largest.
-    `preferred`: sizes that start at once. `queue_depth_max`: requests that may wait."""
+    `preferred`: sizes that start at once. `queue_depth_max`: requests that may wait. `queue_max_s`:
+    how long one may be expected to wait; None follows from what batches take."""
 
     sizes: tuple[int, ...] = (1,)
     preferred: tuple[int, ...] = ()
     delay_s: float = 0.0
     queue_depth_max: int = 128
+    queue_max_s: float | None = None
 
     @property
     def rows_max(self) -> int:
@@ -85,6 +99,29 @@ class BatchQueue:
     def is_full(self) -> bool:
         """Whether one more would be too many."""
         return self._count >= self.policy.queue_depth_max
+
+    def wait_s(
+        self, priority: int, busy_s: float, run_s: Mapping[int, float], instances: int = 1
+    ) -> float:
+        """How long one more request would wait. `busy_s`: until an instance has time for a batch."""
+        size = efficient_rows(self.policy, run_s)
+        ahead = sum(
+            item.rows
+            for group in self._groups.values()
+            for item in group.items
+            if item.priority <= priority
+        )
+        return busy_s + ahead // size * run_s.get(size, 0.0) / instances
+
+    def wait_max_s(self, run_s: Mapping[int, float]) -> float:
+        """How long a request may be expected to wait."""
+        policy = self.policy
+        if policy.queue_max_s is not None:
+            return policy.queue_max_s
+        took = run_s.get(efficient_rows(policy, run_s))
+        if took is None:
+            return NEVER
+        return policy.delay_s + max(QUEUE_MIN_S, QUEUE_BATCHES * took)
 
     def add(self, item: Waiting) -> None:
         """Let a request wait; the caller has looked at `is_full`."""
@@ -141,7 +178,7 @@ class BatchQueue:
         return min(item.deadline for group in self._groups.values() for item in group.items)
 
     def _due(self, group: _Group, run_s: Mapping[int, float]) -> float:
-        if group.rows >= self.policy.rows_max or group.rows in self.policy.preferred:
+        if group.rows >= efficient_rows(self.policy, run_s) or group.rows in self.policy.preferred:
             return -NEVER
         oldest = min(item.arrived for item in group.items)
         due = oldest + self.policy.delay_s
@@ -152,7 +189,8 @@ class BatchQueue:
         return due
 
     def _cut(self, group: _Group, run_s: Mapping[int, float]) -> Batch:
-        limit = choose_rows(min(group.rows, self.policy.rows_max), self.policy, run_s)
+        most = efficient_rows(self.policy, run_s)
+        limit = choose_rows(min(group.rows, most), self.policy, run_s)
         items: list[Waiting] = []
         rows = 0
         for item in group.items:
@@ -175,6 +213,19 @@ class BatchQueue:
     def _drop_empty(self, key: Hashable, group: _Group) -> None:
         if not group.items:
             del self._groups[key]
+
+
+def efficient_rows(policy: BatchPolicy, run_s: Mapping[int, float]) -> int:
+    """The smallest size that answers about as many rows per second as any; the largest as long as
+    not all times are known.
+
+    >>> efficient_rows(BatchPolicy((1, 2, 4)), {1: 10.0, 2: 12.0, 4: 24.0})
+    2
+    """
+    if not run_s.keys() >= set(policy.sizes) or min(run_s.values()) <= 0.0:
+        return policy.rows_max
+    best = max(size / run_s[size] for size in policy.sizes)
+    return next(s for s in policy.sizes if s / run_s[s] >= EFFICIENT_SHARE * best)
 
 
 def choose_rows(rows: int, policy: BatchPolicy, run_s: Mapping[int, float]) -> int:

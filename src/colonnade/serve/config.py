@@ -61,6 +61,11 @@ class ModelConfig(_Strict):
     queue_depth_max: PositiveInt = Field(
         default=128, description="Requests that may wait; one more gets 429."
     )
+    queue_max_ms: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="How long a request may be expected to wait, by what batches take; one that "
+        "would wait longer gets 429 at once. By default max_delay_ms and 1.25 batches.",
+    )
     timeout_ms: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Deadline of a request that names none; then it gets 504."
     )

@@ -81,6 +81,7 @@ def load_model(config: ModelConfig, path: Path, runtime: Runtime) -> LoadedModel
         preferred=tuple(config.preferred_batch_sizes),
         delay_s=config.max_delay_ms / 1e3,
         queue_depth_max=config.queue_depth_max,
+        queue_max_s=None if config.queue_max_ms is None else config.queue_max_ms / 1e3,
     )
     had_plan = config.save_plan and path.suffix != PLAN_SUFFIX and plan_path(path).is_file()
     run_s, planned = warm_up(engine, config, signature, policy.sizes)

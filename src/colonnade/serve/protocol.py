@@ -44,6 +44,8 @@ class InferRequest:
     priority: int = 0
     deadline: float | None = None
     sequence: SequenceStep | None = None
+    is_admitted: bool = False
+    """Part of a task that was let in as a whole: the time that it will wait does not count."""
     parameters: Parameters = field(default_factory=lambda: NO_PARAMETERS)
 
 

@@ -68,6 +68,8 @@ class ServedModel:
         self._cache = ResponseCache(config.cache_bytes) if config.cache_bytes else None
         self._sequences = Sequences(loaded.engine, config) if config.states else None
         self._free = loaded.config.instances
+        self._ends: list[float] = []
+        """When batches that run should be done, on the loop's clock."""
         self._threads = ThreadPoolExecutor(self._free, f"serve-{self.name}")
         self._builder = ThreadPoolExecutor(1, f"plan-{self.name}")
         self._planned: set[Hashable] = set(loaded.planned)
@@ -193,18 +195,17 @@ class ServedModel:
     ) -> tuple[Answer, Timing | None]:
         if self._is_closing:
             raise Refusal(Kind.UNAVAILABLE, "the model is being unloaded", retry_after_s=1.0)
-        if self.queue.is_full:
-            raise Refusal(
-                Kind.OVERLOADED,
-                f"{len(self.queue)} requests wait for model {self.name!r} already",
-                retry_after_s=self._retry_after_s(),
-            )
         now = self._loop.time()
+        priority, deadline = self._priority(request), self._deadline(request, now)
+        wait_s = self._wait_s(now, priority)
+        if self.queue.is_full or not request.is_admitted:
+            self._verify_room(wait_s)
+        if wait_s and now + wait_s + self.run_s.get(prepared.rows, 0.0) > deadline:
+            raise Refusal(Kind.DEADLINE, f"about {wait_s:.3g} s to wait: longer than the deadline")
         future: asyncio.Future[Answer] = self._loop.create_future()
         work = _Work(prepared, future)
         item = Waiting(
-            prepared.key, prepared.rows, now, self._priority(request),
-            self._deadline(request, now), work,
+            prepared.key, prepared.rows, now, priority, deadline, work,
         )  # fmt: skip
         self.queue.add(item)
         self._enter()
@@ -260,11 +261,27 @@ class ServedModel:
         own = NEVER if timeout_ms is None else now + timeout_ms / 1e3
         return own if request.deadline is None else min(own, request.deadline)
 
-    def _retry_after_s(self) -> float:
-        """When the queue will have moved on by about its own length."""
-        policy = self.queue.policy
-        run_s = self.run_s.get(policy.rows_max, 0.0)
-        return len(self.queue) / policy.rows_max * run_s / self.loaded.config.instances
+    def verify_room(self) -> None:
+        """Refuse a request of the default priority that would wait too long."""
+        now = self._loop.time()
+        self._verify_room(self._wait_s(now, self.loaded.config.default_priority))
+
+    def _verify_room(self, wait_s: float) -> None:
+        if self.queue.is_full:
+            waiting = len(self.queue)
+            reason = f"{waiting} requests wait for model {self.name!r} already"
+        elif wait_s > self.queue.wait_max_s(self.run_s):
+            reason = f"about {wait_s:.3g} s to wait for model {self.name!r}"
+        else:
+            return
+        raise Refusal(Kind.OVERLOADED, reason, retry_after_s=wait_s)
+
+    def _wait_s(self, now: float, priority: int) -> float:
+        """How long a request would wait that came now; 0 where a thread is free."""
+        if self._free > 0:
+            return 0.0
+        busy_s = max(0.0, min(self._ends, default=now) - now)
+        return self.queue.wait_s(priority, busy_s, self.run_s, self.loaded.config.instances)
 
     def _enter(self) -> None:
         self.statistics.pending += 1
@@ -304,8 +321,7 @@ class ServedModel:
             item.work.started_s = now
         key = (batch.items[0].key, batch.size)
         if key in self._planned:
-            self._free -= 1
-            self._threads.submit(self._run, batch)
+            self._submit(batch)
         else:
             self._builder.submit(self._plan, batch, key)
 
@@ -323,16 +339,21 @@ class ServedModel:
         try:
             self.loaded.engine.prepare(self._shapes(batch))
         except BaseException as error:  # noqa: BLE001  # it is the requests'
-            self._report(batch, _Ran(None, error), planned=None)
+            self._report(batch, _Ran(None, error), None)
             return
         self._loop.call_soon_threadsafe(self._run_planned, batch, key)
 
     def _run_planned(self, batch: Batch, key: Hashable) -> None:
         self._planned.add(key)
-        self._free -= 1
-        self._threads.submit(self._run, batch)
+        self._submit(batch)
 
-    def _run(self, batch: Batch) -> None:
+    def _submit(self, batch: Batch) -> None:
+        self._free -= 1
+        end = self._loop.time() + self.run_s.get(batch.size, 0.0)
+        self._ends.append(end)
+        self._threads.submit(self._run, batch, end)
+
+    def _run(self, batch: Batch, end_s: float) -> None:
         prepared = [item.work.prepared for item in batch.items]
         signature = self.loaded.signature
         start = time.perf_counter()
@@ -346,17 +367,18 @@ class ServedModel:
             result = _Ran(answers, None, joined - start, ran - joined, end - ran)
         except BaseException as error:  # noqa: BLE001  # it is the requests'
             result = _Ran(None, error)
-        self._report(batch, result, planned=True)
+        self._report(batch, result, end_s)
 
-    def _report(self, batch: Batch, ran: _Ran, planned: bool | None) -> None:
+    def _report(self, batch: Batch, ran: _Ran, end_s: float | None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._finish, batch, ran, planned)
+            self._loop.call_soon_threadsafe(self._finish, batch, ran, end_s)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
-    def _finish(self, batch: Batch, ran: _Ran, planned: bool | None) -> None:
-        if planned:
+    def _finish(self, batch: Batch, ran: _Ran, end_s: float | None) -> None:
+        if end_s is not None:
             self._free += 1
+            self._ends.remove(end_s)
         if ran.answers is None:
             assert ran.failure is not None
             for item in batch.items:

@@ -22,12 +22,13 @@ class RepositoryModels:
     def find(self, name: str) -> ServedEngine:
         """The version that answers now; raises Refusal."""
         served = self._repository.served(name)
+        served.verify_room()
         is_batched = served.loaded.signature.is_batched
         return ServedEngine(served.loaded.engine, served.queue.policy.rows_max if is_batched else 0)
 
     async def submit(self, name: str, feeds: Row) -> Mapping[str, np.ndarray]:
         """Run a batch when its turn comes; raises Refusal."""
-        response = await self._repository.infer(InferRequest(name, dict(feeds)))
+        response = await self._repository.infer(InferRequest(name, dict(feeds), is_admitted=True))
         return response.outputs
 
     def folder_of(self, name: str) -> Path | None:

@@ -145,3 +145,33 @@ def test_every_request_leaves_exactly_once(
         gone += batch.items
     assert len(queue) == 0
     assert sorted(map(id, gone)) == sorted(map(id, items))
+
+
+RUN_S = {1: 1.0, 2: 1.7, 4: 2.9, 8: 5.8}
+"""From 4 on, a larger batch brings nothing."""
+
+
+def test_batches_are_no_larger_than_what_brings_throughput() -> None:
+    queue = BatchQueue(POLICY)
+    add(queue, *[1] * 8)
+    batch = queue.take_batch(0.0, RUN_S)
+    assert batch is not None
+    assert (batch.rows, len(queue)) == (4, 4)
+
+
+def test_a_queue_is_measured_in_time() -> None:
+    queue = BatchQueue(POLICY)
+    assert queue.wait_s(1, 0.7, RUN_S) == 0.7
+    add(queue, 1, 1, 1)
+    assert queue.wait_s(1, 0.7, RUN_S) == 0.7  # it is the fourth row of the next batch
+    add(queue, 1)
+    assert queue.wait_s(1, 0.7, RUN_S) == pytest.approx(0.7 + 2.9)
+    assert queue.wait_s(1, 0.7, RUN_S, instances=2) == pytest.approx(0.7 + 2.9 / 2)
+    assert queue.wait_s(0, 0.7, RUN_S) == 0.7  # more urgent than all that wait
+
+
+def test_the_longest_wait_follows_from_what_batches_take() -> None:
+    assert BatchQueue(POLICY).wait_max_s({}) == NEVER
+    assert BatchQueue(POLICY).wait_max_s(RUN_S) == pytest.approx(0.5 + 1.25 * 2.9)
+    told = BatchPolicy(POLICY.sizes, queue_max_s=0.2)
+    assert BatchQueue(told).wait_max_s(RUN_S) == 0.2
