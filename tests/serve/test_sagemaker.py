@@ -79,7 +79,7 @@ def test_an_array(client: httpx.Client, expected: np.ndarray, form: str) -> None
     np.testing.assert_array_equal(of_file, expected)
     lines = invoke(client, body, form, CSV)
     assert lines.headers["content-type"] == CSV
-    table = np.float32([line.split(",") for line in lines.text.splitlines()])
+    table = np.array([line.split(",") for line in lines.text.splitlines()], np.float32)
     np.testing.assert_array_equal(table, expected)
 
 
