@@ -147,6 +147,11 @@ class ServerConfig(_Strict):
     deepsparse_paths: dict[str, str] = Field(
         default={}, description="Tasks by their paths, from a DeepSparse server file."
     )
+    default_model: str | None = Field(
+        default=None,
+        description="The model or task that /invocations is for; the only task, or the only model, "
+        "by default.",
+    )
     model_folder: Path | None = Field(
         default=None, description="A folder of models: NAME.onnx, or NAME/1/model.onnx."
     )

@@ -13,7 +13,16 @@ from colonnade.serve.config import ServerConfig
 from colonnade.serve.http.app import App, Route
 from colonnade.serve.http.at_once import make_answer_at_once
 from colonnade.serve.http.connection import make_protocol
-from colonnade.serve.http.routes import control, infer, metrics, models, openapi, tasks, ui
+from colonnade.serve.http.routes import (
+    control,
+    infer,
+    metrics,
+    models,
+    openapi,
+    sagemaker,
+    tasks,
+    ui,
+)
 from colonnade.serve.regions import NoRegions
 from colonnade.serve.repository import Repository
 from colonnade.serve.shared_memory import SharedMemory
@@ -70,6 +79,14 @@ def make_routes(
         *control.routes(repository, memory, model_control=config.model_control),
         *ui.routes(repository, authorize),
     ]
+    handlers = {route.path: route.handler for route in found if route.method == "POST"}
+    found += sagemaker.routes(
+        repository,
+        tuple(service.specs),
+        config.default_model,
+        handlers["/v2/models/{model}/infer"],
+        handlers["/v1/tasks/{name}"],
+    )
     return openapi.with_document(found)
 
 
