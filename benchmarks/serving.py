@@ -59,7 +59,7 @@ ROUNDS = 5
 SEQUENCE = 128
 READY_S = 300.0
 WARM_UP_S = 2.0
-SETTLE_S = 120.0
+SETTLE_S = 30.0
 """Warm-up before memory is compared; shorter where the whole part is."""
 
 Part = Callable[[argparse.Namespace], Mapping[str, Any]]
@@ -357,7 +357,7 @@ def _time_engine(path: str, seconds: str, sequence: str) -> int:
 
 def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """MiniLM at twice saturation: goodput, latency of accepted requests, memory."""
-    step_s = min(10.0, chosen.seconds)
+    step_s = min(5.0, chosen.seconds)
     settle_s = min(SETTLE_S, chosen.seconds / 2)
     with serving(_minilm()) as running:
         traffic = _traffic(running, _request(running, "minilm"))

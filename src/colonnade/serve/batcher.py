@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NEVER = math.inf
-EFFICIENT_SHARE = 0.95
+EFFICIENT_SHARE = 0.9
 """Of the best rows per second: what a smaller batch may lose for its shorter time."""
 QUEUE_BATCHES = 1.25
 """How long a request may wait by default, in times of an efficient batch. Less than one would let
@@ -83,10 +83,12 @@ class _Group:
 
 
 class BatchQueue:
-    """The requests of one model that wait."""
+    """The requests of one model that wait. `rows`: of the largest batch that is worth it; that of
+    the policy by default."""
 
-    def __init__(self, policy: BatchPolicy) -> None:
+    def __init__(self, policy: BatchPolicy, rows: int | None = None) -> None:
         self.policy = policy
+        self._rows = rows or policy.rows_max
         self._groups: dict[Hashable, _Group] = {}
         self._count = 0
         self._arrivals = 0
@@ -104,7 +106,7 @@ class BatchQueue:
         self, priority: int, busy_s: float, run_s: Mapping[int, float], instances: int = 1
     ) -> float:
         """How long one more request would wait. `busy_s`: until an instance has time for a batch."""
-        size = efficient_rows(self.policy, run_s)
+        size = self._rows
         ahead = sum(
             item.rows
             for group in self._groups.values()
@@ -118,7 +120,7 @@ class BatchQueue:
         policy = self.policy
         if policy.queue_max_s is not None:
             return policy.queue_max_s
-        took = run_s.get(efficient_rows(policy, run_s))
+        took = run_s.get(self._rows)
         if took is None:
             return NEVER
         return policy.delay_s + max(QUEUE_MIN_S, QUEUE_BATCHES * took)
@@ -178,7 +180,7 @@ class BatchQueue:
         return min(item.deadline for group in self._groups.values() for item in group.items)
 
     def _due(self, group: _Group, run_s: Mapping[int, float]) -> float:
-        if group.rows >= efficient_rows(self.policy, run_s) or group.rows in self.policy.preferred:
+        if group.rows >= self._rows or group.rows in self.policy.preferred:
             return -NEVER
         oldest = min(item.arrived for item in group.items)
         due = oldest + self.policy.delay_s
@@ -189,8 +191,7 @@ class BatchQueue:
         return due
 
     def _cut(self, group: _Group, run_s: Mapping[int, float]) -> Batch:
-        most = efficient_rows(self.policy, run_s)
-        limit = choose_rows(min(group.rows, most), self.policy, run_s)
+        limit = choose_rows(min(group.rows, self._rows), self.policy, run_s)
         items: list[Waiting] = []
         rows = 0
         for item in group.items:

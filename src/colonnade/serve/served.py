@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from colonnade.serve.assembly import Prepared, join, prepare, split
-from colonnade.serve.batcher import NEVER, Batch, BatchQueue, Waiting
+from colonnade.serve.batcher import NEVER, Batch, BatchQueue, Waiting, efficient_rows
 from colonnade.serve.cache import ResponseCache, cache_key
 from colonnade.serve.loading import LoadedModel
 from colonnade.serve.protocol import InferRequest, InferResponse, Timing
@@ -62,7 +62,7 @@ class ServedModel:
         self.version = version
         self.loaded = loaded
         self.statistics = ModelStatistics()
-        self.queue = BatchQueue(loaded.policy)
+        self.queue = BatchQueue(loaded.policy, efficient_rows(loaded.policy, loaded.run_s))
         self.run_s = dict(loaded.run_s)
         config = loaded.config
         self._cache = ResponseCache(config.cache_bytes) if config.cache_bytes else None

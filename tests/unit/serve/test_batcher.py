@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colonnade.serve.batcher import NEVER, Batch, BatchPolicy, BatchQueue, Waiting, choose_rows
+from colonnade.serve.batcher import (
+    NEVER,
+    Batch,
+    BatchPolicy,
+    BatchQueue,
+    Waiting,
+    choose_rows,
+    efficient_rows,
+)
 
 POLICY = BatchPolicy(sizes=(1, 2, 4, 8), delay_s=0.5, queue_depth_max=16)
 
@@ -152,7 +160,7 @@ RUN_S = {1: 1.0, 2: 1.7, 4: 2.9, 8: 5.8}
 
 
 def test_batches_are_no_larger_than_what_brings_throughput() -> None:
-    queue = BatchQueue(POLICY)
+    queue = BatchQueue(POLICY, efficient_rows(POLICY, RUN_S))
     add(queue, *[1] * 8)
     batch = queue.take_batch(0.0, RUN_S)
     assert batch is not None
@@ -160,7 +168,7 @@ def test_batches_are_no_larger_than_what_brings_throughput() -> None:
 
 
 def test_a_queue_is_measured_in_time() -> None:
-    queue = BatchQueue(POLICY)
+    queue = BatchQueue(POLICY, efficient_rows(POLICY, RUN_S))
     assert queue.wait_s(1, 0.7, RUN_S) == 0.7
     add(queue, 1, 1, 1)
     assert queue.wait_s(1, 0.7, RUN_S) == 0.7  # it is the fourth row of the next batch
@@ -171,7 +179,9 @@ def test_a_queue_is_measured_in_time() -> None:
 
 
 def test_the_longest_wait_follows_from_what_batches_take() -> None:
-    assert BatchQueue(POLICY).wait_max_s({}) == NEVER
-    assert BatchQueue(POLICY).wait_max_s(RUN_S) == pytest.approx(0.5 + 1.25 * 2.9)
+    assert BatchQueue(POLICY, efficient_rows(POLICY, RUN_S)).wait_max_s({}) == NEVER
+    assert BatchQueue(POLICY, efficient_rows(POLICY, RUN_S)).wait_max_s(RUN_S) == pytest.approx(
+        0.5 + 1.25 * 2.9
+    )
     told = BatchPolicy(POLICY.sizes, queue_max_s=0.2)
-    assert BatchQueue(told).wait_max_s(RUN_S) == 0.2
+    assert BatchQueue(told, 4).wait_max_s(RUN_S) == 0.2
