@@ -45,6 +45,10 @@ class Documents:
     feeds: list[Arrays]
     topics: list[str]
 
+    def first(self, count: int) -> Documents:
+        """The first `count` of them."""
+        return Documents(self.feeds[:count], self.topics[:count])
+
 
 def main() -> None:
     """Search, measure and print; with --out, write the figures as JSON."""
@@ -110,7 +114,7 @@ def read_bbc() -> tuple[Documents, Documents]:
 def embed(model: bytes, *parts: Documents) -> list[np.ndarray]:
     """The vectors of each part's documents."""
     with colonnade.compile(model) as engine:
-        return [_embed(engine, documents.feeds) for documents in parts]
+        return [embed_documents(engine, documents.feeds) for documents in parts]
 
 
 def accuracy(vectors: Sequence[np.ndarray], train: Documents, test: Documents) -> float:
@@ -155,7 +159,7 @@ def _feed(tokenizer: Any, text: bytes) -> Arrays:
     return {name: np.array([row], np.int64) for name, row in rows.items()}
 
 
-def _embed(engine: colonnade.Engine, feeds: Sequence[Arrays]) -> np.ndarray:
+def embed_documents(engine: colonnade.Engine, feeds: Sequence[Arrays]) -> np.ndarray:
     """Means over tokens, of length 1."""
     vectors = []
     for feed in feeds:
