@@ -297,7 +297,7 @@ def _call(name: str) -> bytes:
 def batching(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """MiniLM by waiting clients, against the engine's own batches, and the server without them;
     in turns."""
-    model = _minilm()
+    model = {**_minilm(), "queue_max_ms": 60_000}  # clients wait; none is refused
     with ExitStack() as stack:
         batched = stack.enter_context(serving(model))
         alone = stack.enter_context(serving({**model, "max_batch_size": 0}))
