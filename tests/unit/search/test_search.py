@@ -106,7 +106,15 @@ def analysis_of(subject: Subject) -> Analysis:
         for number, layer in enumerate(subject.layers)
     )  # fmt: skip
     return Analysis(
-        "three", str(subject.pattern), levels, layers, 4.0, 1.0, 1.2, 1, subject.timed_shapes
+        subject.path.name,
+        str(subject.pattern),
+        levels,
+        layers,
+        4.0,
+        1.0,
+        1.2,
+        1,
+        subject.timed_shapes,
     )
 
 
