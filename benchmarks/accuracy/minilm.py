@@ -130,10 +130,12 @@ def train_dense(name: str, seed: int, train: Texts, epochs: int) -> Classifier:
     path = weights_path(name, seed, f"dense-{epochs}x{len(train)}")
     if path.exists():
         model.load_state_dict(torch.load(path, weights_only=True))
-        return model.eval()
+        model.eval()
+        return model
     fine_tune(model, None, train, epochs, seed, None)
     save(model, name, seed, f"dense-{epochs}x{len(train)}")
-    return model.eval()
+    model.eval()
+    return model
 
 
 def fine_tune(
@@ -175,15 +177,15 @@ def prune_once(model: Classifier, train: Texts, share: float) -> None:
 def accuracy(model: nn.Module, texts: Texts) -> float:
     """The share of texts whose class is found, in float32."""
     model.eval()
-    return sum(
-        int((one.argmax(1) == labels).sum()) for one, labels in _answers(model, texts)
-    ) / len(texts)
+    found = sum(int((one.argmax(1) == labels).sum()) for one, labels in _answers(model, texts))
+    return found / len(texts)
 
 
 def sparsity(model: nn.Module) -> float:
     """Zeros among the weights of the encoder's linear layers."""
     weights = [layer.weight for layer in find_layers(model, ENCODER)]
-    return sum(int((one == 0).sum()) for one in weights) / sum(one.numel() for one in weights)
+    num_zeros = sum(int((one == 0).sum()) for one in weights)
+    return num_zeros / sum(int(one.numel()) for one in weights)
 
 
 def weights_path(name: str, seed: int, form: str) -> Path:

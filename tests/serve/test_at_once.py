@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running_server import Running, running
-from tiny_model import FEATURES, write_tiny_model
 
 from colonnade.serve.config import ModelConfig, ServerConfig
+from running_server import Running, running
+from tiny_model import FEATURES, write_tiny_model
 
 HEAD = {
     "inputs": [

@@ -8,6 +8,8 @@ import numpy as np
 
 from colonnade.errors import InputError
 
+BEYOND = 2.0**31
+"""More steps than a budget ever has."""
 CELLS = 4000
 """Steps that the range between the cheapest choice and the dearest is divided into."""
 
@@ -44,8 +46,9 @@ def allocate(
 
 
 def _steps_of(above: float, step: float) -> int:
-    """Without any room (a step of 0), whatever costs more than the cheapest is beyond it."""
-    return int(np.ceil(above / step - 1e-9)) if step else int(above > 0)
+    """Without any room (a step of 0), whatever costs more than the cheapest is beyond it; so is what
+    takes more steps than there can be."""
+    return int(np.ceil(min(above / step, BEYOND) - 1e-9)) if step else int(above > 0)
 
 
 def cheapest(costs: Sequence[Sequence[float]]) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ def export_folder(folder: Path, target: Path) -> Path:
     model = load_folder(folder, choose_task(config))
     sample = make_text_sample(config)
     axes = {0: "batch", 1: "sequence"}
-    export_onnx(model, sample, target, runner=_run, dynamic={name: axes for name in sample})
+    export_onnx(model, sample, target, runner=_run, dynamic=dict.fromkeys(sample, axes))
     return target
 
 

@@ -61,5 +61,9 @@ def test_close_on_any_numbers(
     assert tighter is None or total(errors, levels) <= tighter
 
 
+def test_next_to_no_room() -> None:
+    assert allocate([[1, 0]], [[0.0, 0.5]], 5e-312) == (0,)
+
+
 def test_cheapest() -> None:
     assert cheapest([[3, 1, 1], [2, 5]]) == (1, 0)

@@ -15,9 +15,9 @@ from colonnade.search.cost_table import CostTable
 
 pytest.importorskip("torch")
 
-from colonnade.search import speed as speed_module  # noqa: E402
-from colonnade.search.speed import expected_speed, measured_speed  # noqa: E402
-from colonnade.sparsify.report.report import Report, write_report  # noqa: E402
+from colonnade.search import speed as speed_module
+from colonnade.search.speed import expected_speed, measured_speed
+from colonnade.sparsify.report.report import Report, write_report
 
 
 def make_model(path: Path, zeros: float = 0.0) -> Path:

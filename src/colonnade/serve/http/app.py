@@ -81,7 +81,7 @@ class App:
             await route.handler(Exchange(scope, receive, send, names, self._limits, request_id))
         except Disconnected:
             return
-        except Exception as error:  # noqa: BLE001  # the client gets an answer, the process lives
+        except Exception as error:  # the client gets an answer, the process lives
             refusal = refusal_of(error)
             if refusal.kind is Kind.INTERNAL:
                 logger.exception("request %s failed", request_id)

@@ -115,7 +115,7 @@ async def _invoke_array(exchange: Exchange, repository: Repository, name: str, m
         raise Refusal(Kind.INVALID, f"{media} is for numbers; {name!r} takes text: send JSON")
     array = (read_csv if media == CSV else read_npy)(body, inputs[0])
     work = repository.infer(InferRequest(name, {inputs[0].name: array}))
-    response = await run_while_connected(work, exchange.receive)
+    response = await run_while_connected(work, exchange.scope)
     text, form = write_answer(response, header(exchange.scope, b"accept"))
     await send(exchange.send, 200, text, form)
 
