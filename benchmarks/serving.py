@@ -57,6 +57,8 @@ CLIENTS = 16
 ROUNDS = 5
 """Turns of what is compared, so that a machine that drifts hits both alike."""
 SEQUENCE = 128
+PATIENT = {"queue_max_ms": 60_000}
+"""Clients wait; none is refused."""
 READY_S = 300.0
 WARM_UP_S = 2.0
 SETTLE_S = 30.0
@@ -297,7 +299,7 @@ def _call(name: str) -> bytes:
 def batching(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """MiniLM by waiting clients, against the engine's own batches, and the server without them;
     in turns."""
-    model = {**_minilm(), "queue_max_ms": 60_000}  # clients wait; none is refused
+    model = {**_minilm(), **PATIENT}
     with ExitStack() as stack:
         batched = stack.enter_context(serving(model))
         alone = stack.enter_context(serving({**model, "max_batch_size": 0}))
@@ -359,20 +361,22 @@ def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """MiniLM at twice saturation: goodput, latency of accepted requests, memory."""
     step_s = min(5.0, chosen.seconds)
     settle_s = min(SETTLE_S, chosen.seconds / 2)
+    best = _saturation_of({**_minilm(), **PATIENT}, step_s)
     with serving(_minilm()) as running:
-        traffic = _traffic(running, _request(running, "minilm"))
+        request = _request(running, "minilm")
+        traffic = _traffic(running, request)
+        unloaded = _closed(running, request, 1, 2 * step_s)
 
-        async def work() -> tuple[Step, Step, Step, list[Usage]]:
-            unloaded, best = await _saturation(traffic, step_s)
+        async def work() -> tuple[Step, list[Usage]]:
             samples: list[Usage] = []
             watcher = asyncio.create_task(watch(running.pid, samples))
             loaded = await send_open_loop(
                 replace(traffic, warm_up_s=settle_s), 2.0 * best.goodput_per_s, chosen.seconds
             )
             watcher.cancel()
-            return unloaded, best, loaded, samples
+            return loaded, samples
 
-        unloaded, best, loaded, samples = loop.run(work())
+        loaded, samples = loop.run(work())
     settled = samples[int(settle_s) :]
     rss = [sample.rss_bytes for sample in settled]
     return {
@@ -385,6 +389,13 @@ def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
         "descriptors": sorted({sample.descriptors for sample in settled})[-1:],
         "threads": sorted({sample.threads for sample in settled}),
     }
+
+
+def _saturation_of(model: Mapping[str, Any], seconds: float) -> Step:
+    """The step of the best goodput."""
+    with serving(model) as running:
+        traffic = _traffic(running, _request(running, str(model["name"])))
+        return loop.run(_saturation(traffic, seconds))[1]
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:
@@ -444,13 +455,13 @@ def _load(server: Server, name: str) -> None:
 
 def disconnects(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """One client in ten hangs up on its request; what the server still holds afterwards."""
+    best = _saturation_of({**_minilm(), **PATIENT}, 5.0)
     with serving(_minilm()) as running:
         traffic = replace(
             _traffic(running, _request(running, "minilm")), abandoned_share=0.1, warm_up_s=0.0
         )
 
         async def work() -> list[tuple[Step, Usage]]:
-            _, best = await _saturation(replace(traffic, abandoned_share=0.0), 5.0)
             found = []
             for _ in range(3):
                 step = await send_open_loop(traffic, 0.8 * best.goodput_per_s, chosen.seconds)

@@ -89,7 +89,7 @@ def _model(
     name: str, state: str, statistics: Any, inputs: list[Any], reason: str = ""
 ) -> dict[str, Any]:
     return {
-        "name": name, "version": "1", "state": state, "reason": reason, "task": None,
+        "name": name, "version": "1", "state": state, "reason": reason, "tasks": [],
         "inputs": inputs, "outputs": [], "statistics": statistics,
     }  # fmt: skip
 

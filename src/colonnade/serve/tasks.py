@@ -105,6 +105,13 @@ class TaskService:
         first = next((s for s in self._steps[name].values() if s.takes == (INPUT,)), None)
         return kind_of(find_task(first.task).name) if first and first.task else "json"
 
+    def models_of(self, name: str) -> tuple[str, ...]:
+        """The models that a task runs, each once."""
+        spec = self.spec(name)
+        if not spec.steps:
+            return (spec.model,)
+        return tuple(dict.fromkeys(s.model for s in self._steps[name].values() if s.model))
+
     def spec(self, name: str) -> TaskSpec:
         """The task of a name; raises UnknownTaskError."""
         if name not in self._specs:

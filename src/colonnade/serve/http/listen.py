@@ -77,7 +77,7 @@ def make_routes(
         *models.routes(repository),
         *metrics.routes(repository),
         *control.routes(repository, memory, model_control=config.model_control),
-        *ui.routes(repository, authorize),
+        *ui.routes(repository, authorize, service),
     ]
     handlers = {route.path: route.handler for route in found if route.method == "POST"}
     found += sagemaker.routes(

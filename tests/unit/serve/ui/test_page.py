@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from browser import WAIT_S, chromium, keep_picture, severe, wait
 from colonnade.serve.http.ui import content_security_policy, page
 from ui_stub import HOSTILE, ui_stub
 
-PICTURES = Path(__file__).resolve().parents[4] / "build" / "screenshots"
-WAIT_S = 60
 MINUTES = """
 const done = arguments[0];
 (async () => { for (let i = 0; i < 130; i++) take(await askJson("ui/data")); done(); })();
@@ -39,39 +36,14 @@ def test_the_policy_allows_the_page_only() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no chromium here; Debian: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(flag)
-    options.add_argument("--window-size=1360,1500")
-    made = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield made
-    made.quit()
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with ui_stub() as address:
         yield address
-
-
-def wait(browser: Any, condition: str) -> None:
-    """Until an expression of the page is true."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(browser, WAIT_S, poll_frequency=0.1).until(
-        lambda b: b.execute_script(f"return Boolean({condition})")
-    )
-
-
-def keep_picture(browser: Any, name: str) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    assert browser.save_screenshot(str(PICTURES / f"{name}.png"))
 
 
 @pytest.mark.slow
@@ -110,5 +82,4 @@ def test_the_page_in_a_browser(browser: Any, url: str) -> None:
     browser.set_window_size(420, 900)
     wait(browser, "document.documentElement.scrollWidth <= innerWidth")
     keep_picture(browser, "ui-narrow")
-    logged = [e["message"] for e in browser.get_log("browser") if e["level"] == "SEVERE"]
-    assert [message for message in logged if "400 (Bad Request)" not in message] == []
+    assert [message for message in severe(browser) if "400 (Bad Request)" not in message] == []

@@ -15,16 +15,19 @@ from colonnade.serve.http.answers import Page
 from colonnade.serve.http.app import Exchange, Route
 from colonnade.serve.http.exchange import JSON, Header, header, send
 from colonnade.serve.http.operation import Operation
+from colonnade.serve.http.routes.tasks import describe
 from colonnade.serve.http.ui import content_security_policy, page
 from colonnade.serve.http.ui.feed import feed
 from colonnade.serve.refusal import Refusal
 from colonnade.serve.repository import Repository
+from colonnade.serve.tasks import TaskService
 
 _ENCODER = msgspec.json.Encoder()
 
 
-def routes(repository: Repository, authorize: Authorize) -> list[Route]:
-    """Of this repository."""
+def routes(repository: Repository, authorize: Authorize, service: TaskService) -> list[Route]:
+    """Of this repository and its tasks."""
+    tasks = tasks_by_model(service)
     start_s = asyncio.get_running_loop().time()
     page_headers: tuple[Header, ...] = (
         (b"content-type", b"text/html; charset=utf-8"),
@@ -47,7 +50,7 @@ def routes(repository: Repository, authorize: Authorize) -> list[Route]:
 
     async def data(exchange: Exchange) -> None:
         now_s = asyncio.get_running_loop().time()
-        found = feed(repository, colonnade.__version__, start_s, now_s)
+        found = feed(repository, tasks, colonnade.__version__, start_s, now_s)
         await send(exchange.send, 200, _ENCODER.encode(found), JSON)
 
     async def explain(exchange: Exchange) -> None:
@@ -73,3 +76,14 @@ DATA = Operation("What the page shows", "page", Page)
 EXPLAIN = Operation(
     "The layers of a model", "page", dict[str, Any], query=("model",), errors=(404,)
 )
+
+
+def tasks_by_model(service: TaskService) -> dict[str, list[dict[str, str]]]:
+    """What the page offers for each model."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for name in service.specs:
+        about = describe(service, name)
+        shown = {key: str(about[key]) for key in ("name", "task", "takes")}
+        for model in service.models_of(name):
+            found.setdefault(model, []).append(shown)
+    return found

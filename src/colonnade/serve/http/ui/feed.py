@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,13 @@ from colonnade.serve import describe
 from colonnade.serve.repository import Entry, Repository
 from colonnade.serve.statistics import LATENCY_BUCKETS_S, ModelStatistics
 
+Tasks = Mapping[str, Sequence[Mapping[str, str]]]
+"""By model, what it does in tasks: their `name`, `task` (what is done) and what it `takes`."""
 
-def feed(repository: Repository, version: str, start_s: float, now_s: float) -> dict[str, Any]:
+
+def feed(
+    repository: Repository, tasks: Tasks, version: str, start_s: float, now_s: float
+) -> dict[str, Any]:
     """The server and its models at the time `now_s`, of the clock that `start_s` is of."""
     served = describe.all_served(repository)
     return {
@@ -24,11 +29,13 @@ def feed(repository: Repository, version: str, start_s: float, now_s: float) -> 
         "uptime_s": now_s - start_s,
         "time_s": now_s,
         "bounds_s": LATENCY_BUCKETS_S,
-        "models": [_model(name, entry) for name, entry in repository.models().items()],
+        "models": [
+            _model(name, entry, tasks.get(name, ())) for name, entry in repository.models().items()
+        ],
     }
 
 
-def _model(name: str, entry: Entry) -> dict[str, Any]:
+def _model(name: str, entry: Entry, tasks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """The newest version that answers, else the newest."""
     ready = describe.ready_versions(entry)
     number = max(ready or entry.versions, key=int, default="")
@@ -40,7 +47,7 @@ def _model(name: str, entry: Entry) -> dict[str, Any]:
         "version": number,
         "state": version.state.value if version else "LOADING",
         "reason": version.reason if version else "",
-        "task": None,
+        "tasks": tasks,
         "inputs": tensors["inputs"],
         "outputs": tensors["outputs"],
         "statistics": figures(served.statistics if served else ModelStatistics()),
