@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 import torch
 
@@ -22,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     sets = parser.add_subparsers(dest="set", required=True)
     chosen = sets.add_parser("nm", help="N:M recipes on Fashion-MNIST")
     chosen.add_argument("network", nargs="+", choices=list(nm.TRAININGS))
+    chosen.add_argument("--recipes", nargs="+", choices=nm.ALL_RECIPES, default=nm.ALL_RECIPES)
+    chosen.add_argument("--patterns", nargs="+", choices=nm.PATTERNS, default=nm.PATTERNS)
+    chosen.add_argument("--seeds", type=int, nargs="+", default=nm.SEEDS)
     chosen = sets.add_parser("resnet", help="a ResNet at 95 % sparsity, in float32 and int8")
     chosen.add_argument("--seeds", type=int, default=3)
     chosen = sets.add_parser("minilm", help="MiniLM on two text tasks, at 80 and 90 % sparsity")
@@ -42,15 +46,17 @@ def main(arguments: list[str] | None = None) -> int:
                 minilm.run_task(task, seed, open_results("minilm"))
     else:
         for network in options.network:
-            run_nm(network)
+            run_nm(
+                network, nm.list_cases(network, options.recipes, options.patterns, options.seeds)
+            )
     return 0
 
 
-def run_nm(network: str) -> None:
-    """All trainings of a network that are not done yet."""
+def run_nm(network: str, cases: Iterable[nm.Case]) -> None:
+    """The trainings of a network that are not done yet."""
     results = open_results(f"nm_{network}")
     train, test = fashion.load()
-    for case in nm.list_cases(network):
+    for case in cases:
         if case.key not in results.entries:
             entry = nm.run_case(case, train, test)
             results.add(case.key, entry)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -52,8 +53,9 @@ RECIPES = (
     "sdgf-stepwise",
     "sdgf-geometric",
 )
-STRAIGHT = ("mdgf-linear", "mdgf-exponential", "sdgf-stepwise")
-"""Recipes that run in the straight-through reading of their gradient as well."""
+STRAIGHT = ("mdgf-linear", "mdgf-exponential", "sdgf-stepwise", "sdgf-geometric")
+"""Recipes in both readings of their gradient: masked and, with the suffix, straight through."""
+ALL_RECIPES = (*RECIPES, *(name + STE_SUFFIX for name in STRAIGHT))
 SEEDS = (0, 1, 2)
 
 
@@ -72,14 +74,18 @@ class Case:
         return f"{self.network}/{self.recipe}/{self.pattern}/{self.seed}"
 
 
-def list_cases(network: str) -> list[Case]:
-    """All trainings of a network: seed by seed, so that an interrupted set is a smaller whole."""
-    straight = [name + STE_SUFFIX for name in STRAIGHT]
+def list_cases(
+    network: str,
+    recipes: Sequence[str] = ALL_RECIPES,
+    patterns: Sequence[str] = PATTERNS,
+    seeds: Sequence[int] = SEEDS,
+) -> list[Case]:
+    """The trainings of a network: seed by seed, so that an interrupted set is a smaller whole."""
     cases = []
-    for seed in SEEDS:
+    for seed in seeds:
         cases.append(Case(network, DENSE, "1:1", seed))
-        for recipe in (*RECIPES, *straight):
-            cases += [Case(network, recipe, pattern, seed) for pattern in PATTERNS]
+        for recipe in recipes:
+            cases += [Case(network, recipe, pattern, seed) for pattern in patterns]
     return cases
 
 
@@ -135,8 +141,8 @@ def schedule_of(case: Case, total: int) -> FlowSchedule:
     """The recipe of a case on its timeline."""
     name = case.recipe.removesuffix(STE_SUFFIX)
     flow: Flow = FLOWS[name]
-    if case.recipe.endswith(STE_SUFFIX):
-        flow = replace(flow, grad="ste")
+    if name in STRAIGHT:
+        flow = replace(flow, grad="ste" if case.recipe.endswith(STE_SUFFIX) else "masked")
     dense = round(DENSE_SHARE.get(name, 0.0) * total)
     phases = Phases(total, dense, round(FINE_TUNE_SHARE * total))
     return FlowSchedule(flow, parse_nm(case.pattern), phases)

@@ -27,8 +27,14 @@ def test_a_deb_that_is_not_the_pinned_one_is_refused_and_removed(
 
 def test_cases_differ_and_come_seed_by_seed() -> None:
     cases = nm.list_cases("mlp")
-    assert len({case.key for case in cases}) == len(cases) == 3 * (1 + 3 * 9)
+    assert len({case.key for case in cases}) == len(cases) == 3 * (1 + 3 * 10)
     assert [case.seed for case in cases] == sorted(case.seed for case in cases)
+
+
+def test_a_part_of_the_cases_has_the_keys_of_the_whole() -> None:
+    part = nm.list_cases("vit", ["sr-ste"], ["1:16"], [1])
+    assert [case.key for case in part] == ["vit/dense/1:1/1", "vit/sr-ste/1:16/1"]
+    assert {case.key for case in part} <= {case.key for case in nm.list_cases("vit")}
 
 
 def test_straight_through_is_the_same_schedule_with_another_gradient() -> None:

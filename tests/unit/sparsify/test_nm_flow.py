@@ -64,6 +64,13 @@ def test_nothing_is_pruned_in_the_dense_phase() -> None:
     assert is_nm(model[0].weight, TARGET)
 
 
+@pytest.mark.parametrize("flow", FLOWS)
+def test_flows_are_straight_through_unless_told_otherwise(flow: str) -> None:
+    default = NMFlow(pattern="1:4", flow=flow).overridden()
+    assert default.grad == ("masked" if flow == "dense-to-sparse" else "ste")
+    assert NMFlow(pattern="1:4", flow=flow, grad="masked").overridden().grad == "masked"
+
+
 @pytest.mark.parametrize("flow", ["mdgf-exponential", "dense-to-sparse", "sdgf-mdgf"])
 @pytest.mark.parametrize("cut", [1, 7, 17])
 def test_a_resumed_run_is_the_same_to_the_bit(flow: str, cut: int) -> None:

@@ -50,6 +50,7 @@ class NMFlow(Modifier):
     c: float | None = None
     """The speed of a leak per step; None: so that it is at 0.01 (or 0) when fine-tuning starts."""
     grad: Literal["masked", "ste"] | None = None
+    """What reaches pruned weights: as the forward pass counts them, or all; None: the recipe's."""
     decay: float | None = None
 
     def __post_init__(self) -> None:
