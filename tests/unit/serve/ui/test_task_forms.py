@@ -60,13 +60,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def choose(browser: Any, model: str, task: str) -> None:
-    wait(
-        browser,
-        f"[...document.querySelectorAll('#models .name')].some((e) => e.textContent === '{model}')",
+    # By script: the list is drawn anew at each poll.
+    button = (
+        "[...document.querySelectorAll('#models button')]"
+        f".find((one) => one.querySelector('.name').textContent === '{model}')"
     )
-    for button in browser.find_elements("css selector", "#models button"):
-        if button.find_element("css selector", ".name").text == model:
-            button.click()
+    wait(browser, button)
+    browser.execute_script(f"{button}.click()")
     wait(browser, f"document.querySelector('#task')?.value.startsWith('{task}')")
 
 
