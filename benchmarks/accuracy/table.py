@@ -146,9 +146,9 @@ def _mean(shares: list[float]) -> str:
     if not shares:
         return "-"
     percent = [100 * share for share in shares]
-    if len(percent) == 1:
-        return f"{percent[0]:.2f}"
     runs = "" if len(percent) == len(nm.SEEDS) else f" (n = {len(percent)})"
+    if len(percent) == 1:
+        return f"{percent[0]:.2f}{runs}"
     return f"{statistics.mean(percent):.2f} ± {statistics.stdev(percent):.2f}{runs}"
 
 

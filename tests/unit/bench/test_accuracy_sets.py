@@ -63,5 +63,5 @@ def test_the_table_has_means_deviations_and_costs(
         results.add(case.key, entry)
     results.add("dense", {"recipe": "dense", "pattern": "1:1", "accuracy": 0.9, "density": 1.0})
     text = table.nm_table("mlp")
-    assert "Dense: 90.00 %" in text
+    assert "Dense: 90.00 (n = 1) %" in text
     assert "| sdgf-stepwise | 82.00 ± 2.00 | - | - | 38 % |" in text
