@@ -44,8 +44,11 @@ def write_models(folder: Path) -> ServerConfig:
         {"name": "mood", "task": "text-classification", "model": "moods"},
         {"name": "who", "task": "token-classification", "model": "names"},
     ]
+    tokens = {"warm_up": {"sequence": [16]}}  # these models have 64 positions
     models = [
-        {"name": name, "path": f"{name}/model.onnx"} for name in ("detector", "moods", "names")
+        {"name": "detector", "path": "detector/model.onnx"},
+        {"name": "moods", "path": "moods/model.onnx", **tokens},
+        {"name": "names", "path": "names/model.onnx", **tokens},
     ]
     given = {"port": 0, "threads": 1, "models": models, "tasks": tasks}
     return parse_config(given, folder / "server.yaml")
