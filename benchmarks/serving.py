@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -403,7 +404,8 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 
 def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
-    """Reloads of the tiny model while requests come at half of saturation."""
+    """Reloads of the tiny model while requests come at a twentieth of saturation: planning a model
+    again takes the server's only CPU most of the time."""
     with tempfile.TemporaryDirectory() as folder, serving(_tiny(Path(folder))) as running:
         request = _request(running, "tiny")
         answers: set[bytes] = set()
@@ -418,9 +420,9 @@ def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
 
         async def work() -> tuple[int, list[Step]]:
             reloading = asyncio.create_task(asyncio.to_thread(reload_all))
-            steps = [await send_open_loop(traffic, best.goodput_per_s / 2.0, 5.0)]
+            steps = [await send_open_loop(traffic, best.goodput_per_s / 20.0, 5.0)]
             while not reloading.done():
-                steps.append(await send_open_loop(traffic, best.goodput_per_s / 2.0, 5.0))
+                steps.append(await send_open_loop(traffic, best.goodput_per_s / 20.0, 5.0))
             return await reloading, steps
 
         before = usage_of(running.pid)
@@ -431,6 +433,7 @@ def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
         "reloads": reloads,
         "requests": sent,
         "failed": sent - sum(step.outcomes.get("200", 0) for step in steps),
+        "outcomes": dict(sum((Counter(step.outcomes) for step in steps), Counter())),
         "different_answers": len(answers),
         "before": asdict(before),
         "after": asdict(after),
