@@ -112,6 +112,15 @@ class ServedModel:
             timing=timing,
         )
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether `try_infer` is worth asking now: before a request is read."""
+        return (
+            bool(self._free)
+            and not len(self.queue)
+            and any(took <= HERE_MAX_S for took in self._fastest_s.values())
+        )
+
     def try_infer(self, request: InferRequest) -> InferResponse | None:
         """The answer at once, of a model that takes hardly any time; None where `infer` has to say
         what comes of it."""

@@ -61,7 +61,9 @@ def make_answer_at_once(
     def answer(url: bytes, headers: Sequence[Header], body: bytes) -> bytes | None:
         match = PATH.fullmatch(url)
         served = None if match is None else repository.latest(match[1].decode())
-        if served is None or repository.tracing is not None or len(body) > limits.body_bytes:
+        if served is None or not served.is_fast or repository.tracing is not None:
+            return None
+        if len(body) > limits.body_bytes:
             return None
         fields = dict(headers)
         if b"content-encoding" in fields:
