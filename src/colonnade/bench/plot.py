@@ -66,7 +66,7 @@ def plot_variants(bars: Sequence[VariantBar], title: str, path: Path) -> None:
         for bar in bars
     ]
     axes.bar_label(drawn, labels, padding=4)
-    axes.margins(x=0.45)
+    axes.margins(x=0.75)
     axes.invert_yaxis()
     axes.set_title(title, loc="left")
     axes.set_xlabel("median time of a run in ms (shorter is better)")
