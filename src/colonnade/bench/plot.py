@@ -66,7 +66,7 @@ def plot_variants(bars: Sequence[VariantBar], title: str, path: Path) -> None:
         for bar in bars
     ]
     axes.bar_label(drawn, labels, padding=4)
-    axes.margins(x=0.75)
+    axes.set_xlim(0, 2.3 * max(bar.ms for bar in bars))  # room for the labels
     axes.invert_yaxis()
     axes.set_title(title, loc="left")
     axes.set_xlabel("median time of a run in ms (shorter is better)")
