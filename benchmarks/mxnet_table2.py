@@ -151,7 +151,7 @@ def _write(machine: Mapping[str, Any], rows: list[Row], chosen: argparse.Namespa
     (chosen.results / "mxnet_table2.md").write_text(table)
     plot_ratios(
         _bars(rows), chosen.docs / "img" / "mxnet_table2.png",
-        f"float32 and 8 bits, {machine['threads']} threads", "each peer",
+        f"float32 and 8 bits, {machine['threads']} threads", "ONNX Runtime",
     )  # fmt: skip
     (chosen.docs / "mxnet_tables.md").write_text(make_page(table))
 

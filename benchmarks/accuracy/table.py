@@ -71,6 +71,8 @@ def resnet_table() -> str:
 def minilm_table() -> str:
     """Accuracy in %, means over the seeds that are there, and what is kept of the dense one's."""
     entries = list(open_results("minilm").entries.values())
+    if not entries:
+        return "Not run yet."
     titles = [f"{TITLES[task]} | kept" for task in minilm.BUDGETS]
     lines = ["| | sparsity | " + " | ".join(titles) + " |", "|---" * (2 + 2 * len(titles)) + "|"]
     for method, share in minilm_cases(entries):
@@ -94,8 +96,10 @@ def minilm_cases(entries: Iterable[Mapping[str, Any]]) -> list[tuple[str, float]
 
 def plot_minilm(picture: Path) -> None:
     """Accuracy over sparsity, a panel for each task."""
-    plt = require("matplotlib.pyplot", "plotting")
     entries = list(open_results("minilm").entries.values())
+    if not entries:
+        return
+    plt = require("matplotlib.pyplot", "plotting")
     figure, panels = plt.subplots(1, len(TITLES), figsize=(8, 3.2), layout="constrained")
     for panel, (task, title) in zip(panels, TITLES.items(), strict=True):
         dense = _of(entries, task, "dense", 0.0)

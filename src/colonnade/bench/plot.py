@@ -17,6 +17,8 @@ COLOURS = {
     "openvino": "#6a51a3",
     "deepsparse": "#e08214",
     "torch": "#b5442c",
+    "float32": "#8c8c8c",
+    "int8": "#1b6ca8",
     "colonnade, 90% zeros": "#5fb3e6",
     "colonnade, step by step": "#a9c4d6",
     "onnxruntime, step by step": "#c9c9c9",
@@ -109,7 +111,8 @@ def plot_ratios(bars: Sequence[Bar], path: Path, title: str, baseline: str) -> N
     axes.set_xlim(left=0.0)
     axes.set_title(title, loc="left")
     axes.set_xlabel(f"throughput relative to {baseline} (longer is better)")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4, frameon=False)
+    below = -0.8 / figure.get_figheight()
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, below), ncols=4, frameon=False)
     _save(figure, path)
 
 
