@@ -87,7 +87,7 @@ def make_answer_at_once(
                     known.clear()
                 known[head] = _recipe(served, request, response, body, (text, text_bytes))
             return _whole(text, text_bytes)
-        except Exception:  # noqa: BLE001  # the route says what is wrong
+        except Exception:  # noqa: BLE001  # the route meets it again, and tells client and log
             return None
 
     return answer

@@ -73,6 +73,13 @@ def choose(browser: Any, model: str, task: str) -> None:
     wait(browser, f"document.querySelector('#task')?.value.startsWith('{task}')")
 
 
+def ask(browser: Any, text: str) -> None:
+    field = browser.find_element("id", "text")
+    field.clear()
+    field.send_keys(text)
+    browser.find_element("id", "run").click()
+
+
 def test_boxes_are_drawn_on_the_image(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(np.full((HEIGHT, WIDTH, 3), 200, np.uint8)).save(path)
@@ -92,20 +99,14 @@ def test_boxes_are_drawn_on_the_image(browser: Any, tmp_path: Path) -> None:
 
 def test_scores_of_a_text(browser: Any) -> None:
     choose(browser, "moods", "mood")
-    field = browser.find_element("id", "text")
-    field.clear()
-    field.send_keys("good fox")
-    browser.find_element("id", "run").click()
+    ask(browser, "good fox")
     wait(browser, "document.querySelectorAll('#answer .score').length > 0")
     keep_picture(browser, "ui-scores")
 
 
 def test_marks_in_a_text(browser: Any) -> None:
     choose(browser, "names", "who")
-    field = browser.find_element("id", "text")
-    field.clear()
-    field.send_keys("Alice lives in Berlin")
-    browser.find_element("id", "run").click()
+    ask(browser, "Alice lives in Berlin")
     wait(browser, "document.querySelector('#answer #found, #answer .soft')")
     keep_picture(browser, "ui-marks")
     assert severe(browser) == []
