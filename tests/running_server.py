@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from colonnade.serve.config import ServerConfig
 from colonnade.serve.server import Ports, Server
 
@@ -61,3 +63,16 @@ def running(config: ServerConfig) -> Iterator[Running]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def hold(found: Running, model: str) -> threading.Event:
+    """Make the next runs of the model wait; set the event to let them go."""
+    served = found.server.repository.served(model)
+    run, free = served.loaded.engine.run, threading.Event()
+
+    def held(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        free.wait(60)
+        return run(inputs)
+
+    served.loaded.engine.run = held  # type: ignore[method-assign,assignment]
+    return free

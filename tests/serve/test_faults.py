@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from colonnade.serve.config import Limits, ModelConfig, ServerConfig
-from running_server import Running, running
+from running_server import Running, hold, running
 from tiny_model import FEATURES, write_tiny_model
 
 INFER = "/v2/models/tiny/infer"
@@ -135,23 +135,10 @@ def test_an_empty_file_of_keys_is_no_server_without_keys(tmp_path: Path) -> None
         pass
 
 
-def hold(found: Running) -> threading.Event:
-    """Make the next runs of the model wait; set the event to let them go."""
-    served = found.server.repository.served("tiny")
-    run, free = served.loaded.engine.run, threading.Event()
-
-    def held(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        free.wait(60)
-        return run(inputs)
-
-    served.loaded.engine.run = held  # type: ignore[method-assign,assignment]
-    return free
-
-
 def test_a_full_queue_answers_429_and_a_deadline_504(tmp_path: Path) -> None:
     config = ServerConfig(models=[tiny(tmp_path, queue_depth_max=2, max_batch_size=0)])
     with running(config) as found:
-        free = hold(found)
+        free = hold(found, "tiny")
 
         async def ask() -> list[httpx.Response]:
             async with httpx.AsyncClient(base_url=f"http://{found.http}", timeout=60) as client:
@@ -179,7 +166,7 @@ def test_a_full_queue_answers_429_and_a_deadline_504(tmp_path: Path) -> None:
 
 def test_a_client_that_goes_away_takes_its_request_along(tmp_path: Path) -> None:
     with running(ServerConfig(models=[tiny(tmp_path, max_batch_size=0)])) as found:
-        free = hold(found)
+        free = hold(found, "tiny")
         statistics = found.server.repository.served("tiny").statistics
 
         async def leave() -> None:

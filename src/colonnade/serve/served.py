@@ -270,20 +270,37 @@ class ServedModel:
         own = NEVER if timeout_ms is None else now + timeout_ms / 1e3
         return own if request.deadline is None else min(own, request.deadline)
 
+    def try_refuse(self) -> Refusal | None:
+        """What a request of the default priority hears that came now and would wait too long;
+        before it is read. None: it has to be looked at."""
+        if not len(self.queue) or self._cache is not None or self._sequences is not None:
+            return None
+        refusal = self._overloaded(self._default_wait_s())
+        if refusal is not None:
+            self.statistics.add_failure(refusal.kind.value, 0.0)
+        return refusal
+
     def verify_room(self) -> None:
         """Refuse a request of the default priority that would wait too long."""
-        now = self._loop.time()
-        self._verify_room(self._wait_s(now, self.loaded.config.default_priority))
+        self._verify_room(self._default_wait_s())
+
+    def _default_wait_s(self) -> float:
+        return self._wait_s(self._loop.time(), self.loaded.config.default_priority)
 
     def _verify_room(self, wait_s: float) -> None:
+        refusal = self._overloaded(wait_s)
+        if refusal is not None:
+            raise refusal
+
+    def _overloaded(self, wait_s: float) -> Refusal | None:
         if self.queue.is_full:
             waiting = len(self.queue)
             reason = f"{waiting} requests wait for model {self.name!r} already"
         elif wait_s > self.queue.wait_max_s(self.run_s):
             reason = f"about {wait_s:.3g} s to wait for model {self.name!r}"
         else:
-            return
-        raise Refusal(Kind.OVERLOADED, reason, retry_after_s=wait_s)
+            return None
+        return Refusal(Kind.OVERLOADED, reason, retry_after_s=wait_s)
 
     def _wait_s(self, now: float, priority: int) -> float:
         """How long a request would wait that came now; 0 where a thread is free."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from colonnade.serve.auth import Authorize
 from colonnade.serve.config import Limits
-from colonnade.serve.http.exchange import Disconnected, header, send_refusal
+from colonnade.serve.http.exchange import Disconnected, header, request_id_of, send_refusal
 from colonnade.serve.http.operation import Operation
 from colonnade.serve.refusal import Kind, Refusal, refusal_of
 
@@ -71,7 +69,7 @@ class App:
         """As ASGI says."""
         if scope["type"] != "http":
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         self.in_flight += 1
         try:
             route, names = self._find(scope)
@@ -109,15 +107,3 @@ class App:
             known = ", ".join(dict.fromkeys(allowed))
             raise Refusal(Kind.NOT_ALLOWED, f"{method} is not one of {known} here", allow=known)
         raise Refusal(Kind.NOT_FOUND, "no such path")
-
-
-def _request_id(scope: Scope) -> str:
-    given = header(scope, b"x-request-id")
-    if given is not None and re.fullmatch(rb"[A-Za-z0-9_.\-]{1,128}", given):
-        return given.decode()
-    return f"{_PROCESS}{next(_NUMBERS):08x}"
-
-
-_PROCESS = uuid.uuid4().hex[:24]
-_NUMBERS = itertools.count()
-"""A request without an id gets the next number of this process."""

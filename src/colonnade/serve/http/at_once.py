@@ -1,6 +1,7 @@
-"""Answers that are there without waiting: of models that take less time than a task or a thread.
+"""Answers that are there without waiting: of models that take less time than a task or a thread,
+and of models with no room for one more request, which is told so before anything of it is decoded.
 
-The connection asks here first, past ASGI. Whatever is unusual, refusals too, is left to the route.
+The connection asks here first, past ASGI. Whatever is unusual is left to the route.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +20,7 @@ from colonnade.serve.auth import Authorize
 from colonnade.serve.config import Limits
 from colonnade.serve.http.codec import OutputForms, decode_infer, encode_answer
 from colonnade.serve.http.connection import AnswerAtOnce
-from colonnade.serve.http.exchange import Header
+from colonnade.serve.http.exchange import Header, encode_refusal, request_id_of
 from colonnade.serve.http.routes.infer import LENGTH, json_length
 from colonnade.serve.protocol import InferRequest, InferResponse
 from colonnade.serve.regions import NoRegions, Regions
@@ -26,6 +28,7 @@ from colonnade.serve.repository import Repository
 from colonnade.serve.served import ServedModel
 
 PATH = re.compile(rb"/v2/models/([A-Za-z0-9_.\-]+)/infer")
+PRIORITY = b'"priority"'
 RECIPES_MAX, RECIPE_BYTES_MAX = 256, 4096
 """Of a model; and of the JSON of one."""
 
@@ -61,7 +64,10 @@ def make_answer_at_once(
     def answer(url: bytes, headers: Sequence[Header], body: bytes) -> bytes | None:
         match = PATH.fullmatch(url)
         served = None if match is None else repository.latest(match[1].decode())
-        if served is None or not served.is_fast or repository.tracing is not None:
+        if served is None or repository.tracing is not None:
+            return None
+        is_fast = served.is_fast
+        if not is_fast and not len(served.queue):
             return None
         if len(body) > limits.body_bytes:
             return None
@@ -73,6 +79,8 @@ def make_answer_at_once(
             authorize(None if key is None else key.decode("latin-1"))
             length = json_length(fields.get(LENGTH))
             head = b"" if length is None else body[:length]
+            if not is_fast:
+                return _refuse(served, head or body, headers)
             known = recipes.setdefault(served, {})
             recipe = known.get(head)
             if recipe is not None and len(body) == recipe.body_bytes:
@@ -98,6 +106,18 @@ def _whole(body: bytes, text_bytes: int | None) -> bytes:
     if text_bytes is None:
         return _JSON_START % len(body) + body
     return _BINARY_START % (len(body), text_bytes) + body
+
+
+def _refuse(served: ServedModel, text: bytes, headers: Sequence[Header]) -> bytes | None:
+    """A refusal of a request that says no priority of its own."""
+    refusal = None if PRIORITY in text else served.try_refuse()
+    if refusal is None:
+        return None
+    lines, body = encode_refusal(refusal, request_id_of(headers))
+    lines.append((b"content-length", str(len(body)).encode()))
+    status = HTTPStatus(refusal.kind.http_status)
+    start = f"HTTP/1.1 {status.value} {status.phrase}".encode()
+    return b"\r\n".join([start, *[b"%s: %s" % line for line in lines], b"", body])
 
 
 def _repeat(recipe: _Recipe, served: ServedModel, body: bytes) -> bytes | None:

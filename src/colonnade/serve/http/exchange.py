@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
+import re
+import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -34,6 +37,18 @@ def header(scope: Scope, name: bytes) -> bytes | None:
         if key == name:
             return bytes(value)
     return None
+
+
+_PROCESS = uuid.uuid4().hex[:24]
+_NUMBERS = itertools.count()
+
+
+def request_id_of(headers: Iterable[Header]) -> str:
+    """The id that a request came with; one without gets the next number of this process."""
+    for name, value in headers:
+        if name == b"x-request-id" and re.fullmatch(rb"[A-Za-z0-9_.\-]{1,128}", value):
+            return value.decode()
+    return f"{_PROCESS}{next(_NUMBERS):08x}"
 
 
 async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
@@ -146,6 +161,12 @@ async def send_json(send_: Send, value: Any, status: int = 200) -> None:
 
 async def send_refusal(send_: Send, refusal: Refusal, request_id: str) -> None:
     """Why there is no answer; the connection is closed where its body was not read."""
+    headers, body = encode_refusal(refusal, request_id)
+    await send(send_, refusal.kind.http_status, body, *headers)
+
+
+def encode_refusal(refusal: Refusal, request_id: str) -> tuple[list[Header], bytes]:
+    """Headers and body that tell of a refusal."""
     headers = [JSON]
     if refusal.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(refusal.retry_after_s))).encode()))
@@ -155,8 +176,7 @@ async def send_refusal(send_: Send, refusal: Refusal, request_id: str) -> None:
         headers.append((b"www-authenticate", b"Bearer"))
     if refusal.allow:
         headers.append((b"allow", refusal.allow.encode()))
-    body = _ENCODER.encode({"error": refusal.reason, "request_id": request_id})
-    await send(send_, refusal.kind.http_status, body, *headers)
+    return headers, _ENCODER.encode({"error": refusal.reason, "request_id": request_id})
 
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
