@@ -19,14 +19,16 @@ import colonnade
 from colonnade.engine.engine import Shapes, TensorInfo
 from colonnade.engine.runtime import Runtime
 from colonnade.engine.scheduler import Scheduler
-from colonnade.errors import CapabilityError, InputError, ModelError
+from colonnade.errors import CapabilityError, ColonnadeError, InputError, ModelError
 from colonnade.serve.assembly import Key, Signature
 from colonnade.serve.batcher import BatchPolicy
 from colonnade.serve.config import ModelConfig
 from colonnade.serve.plans import load_plan, plan_path, save_plan
 
 AUTO_BATCH_MAX = 8
-EXAMPLE_DIM = 128
+EXAMPLE_DIMS = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Sizes for a free dimension of which the configuration says nothing; the first one that the model
+takes: positions of a text may end below 128."""
 TIMED_RUNS = 3
 PLAN_SUFFIX = ".colonnade"
 
@@ -53,6 +55,14 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
+class Example:
+    """A shape of inputs to run before the first request: sizes of named dimensions, and of others."""
+
+    sizes: Mapping[str, int]
+    other: int
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     """A model that is ready to answer."""
 
@@ -74,8 +84,9 @@ def load_model(config: ModelConfig, path: Path, runtime: Runtime) -> LoadedModel
     engine = open_engine(config, path, runtime)
     notes: list[str] = []
     sizes = choose_batch_sizes(config, engine.inputs, engine.outputs, notes)
+    examples = choose_examples(engine, config)
     if sizes and config.max_batch_size == "auto":
-        sizes = _verify_independent(engine, config, sizes, notes)
+        sizes = _verify_independent(engine, examples[0], sizes, notes)
     signature = _signature(config, engine, is_batched=bool(sizes))
     policy = BatchPolicy(
         sizes=sizes or (1,),
@@ -85,7 +96,7 @@ def load_model(config: ModelConfig, path: Path, runtime: Runtime) -> LoadedModel
         queue_max_s=None if config.queue_max_ms is None else config.queue_max_ms / 1e3,
     )
     had_plan = config.save_plan and path.suffix != PLAN_SUFFIX and plan_path(path).is_file()
-    run_s, planned = warm_up(engine, config, signature, policy.sizes)
+    run_s, planned = warm_up(engine, examples, signature, policy.sizes)
     if config.save_plan and path.suffix != PLAN_SUFFIX and not had_plan:
         save_plan(path, engine)
     facts = _plan_facts(engine)
@@ -186,12 +197,44 @@ def _signature(config: ModelConfig, engine: Runner, *, is_batched: bool) -> Sign
     return Signature(inputs, outputs, is_batched, buckets or None, values or None)
 
 
+def choose_examples(engine: Runner, config: ModelConfig) -> list[Example]:
+    """Every combination of sizes of the free dimensions that the model is to be ready for,
+    smallest first. Raises what the engine says of the first size where it takes none."""
+    symbols = _free_symbols(engine.inputs)
+    told: dict[str, Sequence[int]] = {}
+    for symbol in symbols:
+        padding = config.padding.get(symbol)
+        chosen = config.warm_up.get(symbol) or (padding.buckets if padding else None)
+        if chosen:
+            told[symbol] = sorted(chosen)
+    if len(told) == len(symbols) and not _has_unnamed(engine.inputs):
+        return _combine(symbols, told, EXAMPLE_DIMS[0])
+    failure: ColonnadeError | None = None
+    for other in EXAMPLE_DIMS:
+        found = _combine(symbols, told, other)
+        try:
+            shapes = {info.name: _shape(info, found[0], 1) for info in engine.inputs}
+            engine.prepare(shapes)
+        except ColonnadeError as error:
+            failure = failure or error
+        else:
+            return found
+    assert failure is not None
+    raise failure
+
+
+def _combine(
+    symbols: Sequence[str], told: Mapping[str, Sequence[int]], other: int
+) -> list[Example]:
+    choices = [told.get(symbol, (other,)) for symbol in symbols]
+    return [Example(dict(zip(symbols, sizes, strict=True)), other) for sizes in product(*choices)]
+
+
 def _verify_independent(
-    engine: Runner, config: ModelConfig, sizes: tuple[int, ...], notes: list[str]
+    engine: Runner, example: Example, sizes: tuple[int, ...], notes: list[str]
 ) -> tuple[int, ...]:
     """Run two different rows together and alone: where the answers differ, rows stay alone."""
-    sizes_by_symbol = next(iter(_warm_sizes(config, engine.inputs)))
-    arrays = _example(engine.inputs, sizes_by_symbol, 2)
+    arrays = _make_arrays(engine.inputs, example, 2)
     together = engine.run(arrays)
     alone = engine.run({name: array[1:] for name, array in arrays.items()})
     for name, array in alone.items():
@@ -211,16 +254,16 @@ def _agree(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def warm_up(
-    engine: Runner, config: ModelConfig, signature: Signature, sizes: Sequence[int]
+    engine: Runner, examples: Sequence[Example], signature: Signature, sizes: Sequence[int]
 ) -> tuple[dict[int, float], frozenset[tuple[Key, int]]]:
     """Plan and run every batch size with every size of the symbolic dimensions. Returns the times
     of the largest, by batch size, and what has run."""
     took: dict[int, float] = {}
     planned = set()
     first = 1 if signature.is_batched else 0
-    for by_symbol in _warm_sizes(config, engine.inputs):
+    for example in examples:
         for size in sizes:
-            arrays = _example(engine.inputs, by_symbol, size)
+            arrays = _make_arrays(engine.inputs, example, size)
             made = engine.run(arrays)
             took[size] = min(_time_run(engine, arrays) for _ in range(TIMED_RUNS))
             _verify_outputs(signature, made, size)
@@ -244,38 +287,31 @@ def _verify_outputs(signature: Signature, made: Mapping[str, np.ndarray], size: 
             )
 
 
-def _warm_sizes(config: ModelConfig, inputs: Sequence[TensorInfo]) -> list[dict[str, int]]:
-    """Every combination of sizes of the symbolic dimensions, smallest first."""
-    symbols = _free_symbols(inputs)
-    choices = []
-    for symbol in symbols:
-        padding = config.padding.get(symbol)
-        chosen = config.warm_up.get(symbol) or (padding.buckets if padding else [EXAMPLE_DIM])
-        choices.append(sorted(chosen))
-    return [dict(zip(symbols, sizes, strict=True)) for sizes in product(*choices)]
-
-
 def _free_symbols(inputs: Sequence[TensorInfo]) -> list[str]:
     named = [dim for info in inputs for dim in (info.shape or ())[1:] if isinstance(dim, str)]
     return list(dict.fromkeys(named))
 
 
-def _example(
-    inputs: Sequence[TensorInfo], by_symbol: Mapping[str, int], batch: int
+def _has_unnamed(inputs: Sequence[TensorInfo]) -> bool:
+    return any(dim is None for info in inputs for dim in (info.shape or ())[1:])
+
+
+def _make_arrays(
+    inputs: Sequence[TensorInfo], example: Example, batch: int
 ) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    made = {}
-    for info in inputs:
-        if info.shape is None:
-            raise CapabilityError(f"input {info.name!r} has no known rank; it cannot be served")
-        shape = [
-            dim
-            if isinstance(dim, int)
-            else by_symbol.get(dim or "", batch if axis == 0 else EXAMPLE_DIM)
-            for axis, dim in enumerate(info.shape)
-        ]
-        made[info.name] = _random(rng, info.dtype, shape)
-    return made
+    return {info.name: _random(rng, info.dtype, _shape(info, example, batch)) for info in inputs}
+
+
+def _shape(info: TensorInfo, example: Example, batch: int) -> tuple[int, ...]:
+    if info.shape is None:
+        raise CapabilityError(f"input {info.name!r} has no known rank; it cannot be served")
+    return tuple(
+        dim
+        if isinstance(dim, int)
+        else example.sizes.get(dim or "", batch if axis == 0 else example.other)
+        for axis, dim in enumerate(info.shape)
+    )
 
 
 def _random(
