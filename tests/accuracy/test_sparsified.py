@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from accuracy import fashion, nm, resnet
+from accuracy import fashion, minilm, nm, resnet
+from accuracy.results import Results
+from accuracy.texts import TASKS
+from colonnade.sparsify.layers import find_layers
 from models.packages import PackageUnavailableError
 
 pytestmark = [pytest.mark.slow, pytest.mark.models]
@@ -56,3 +61,31 @@ def test_a_sparse_int8_network_predicts_the_same_in_the_engine(
     # One activation that is rounded the other way may turn a close call.
     assert found["int8_same_predictions"] >= 1998
     assert found["int8_onnx_bytes"] < found["sparse_onnx_bytes"]
+
+
+def test_a_text_classifier_is_pruned_in_blocks_and_still_sorts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minilm, "cache_dir", lambda: tmp_path)
+    monkeypatch.setitem(TASKS, "bbc", replace(TASKS["bbc"], train=512, test=200))
+    budget = minilm.Budget(
+        dense=2, stages=((0.6, 2, 1.0), (0.8, 1, 0.5)), patterns=("4x1",), one_shot=(0.5,)
+    )
+    results = Results(tmp_path / "minilm.json")
+    try:
+        minilm.run_task("bbc", 0, results, budget)
+    except PackageUnavailableError as error:
+        pytest.skip(str(error))
+    found = results.entries
+    assert list(found) == ["bbc/0/dense/0", "bbc/0/sparsegpt/0.5", "bbc/0/4x1/0.6", "bbc/0/4x1/0.8"]
+    for entry in found.values():
+        assert entry["sparsity"] == pytest.approx(entry["asked"], abs=2e-3)
+        assert entry["accuracy"] > 3 * 0.2
+    model = minilm.make_classifier(5)
+    model.load_state_dict(torch.load(minilm.weights_path("bbc", 0, "4x1-0.8"), weights_only=True))
+    for layer in find_layers(model, minilm.ENCODER):
+        blocks = layer.weight.detach().unflatten(0, (-1, 4)) == 0
+        assert bool((blocks.any(1) == blocks.all(1)).all())
+    before = dict(found)
+    minilm.run_task("bbc", 0, results, budget)
+    assert results.entries == before
