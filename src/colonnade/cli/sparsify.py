@@ -43,7 +43,10 @@ from colonnade.search import Found, Target, analyze, open_subject, search
 
 app = typer.Typer(help="Make a trained model sparse.", no_args_is_help=True)
 
-_MODEL_HELP = "A trained float32 ONNX file, or a Hugging Face folder of a text model (needs torch)."
+_MODEL_HELP = (
+    "A trained float32 ONNX file; or, with torch, a Hugging Face folder of a text model, or "
+    "module:function, which returns a torch module and a sample of its inputs."
+)
 
 
 @app.command("oneshot")
@@ -181,24 +184,40 @@ def oneshot(
 
 def _choose_output(model: Path, output: Path | None) -> Path:
     """Where the file goes; raises InputError for what cannot be pruned or written."""
-    if is_saved_plan(model):
+    if not _is_function(model) and not model.is_dir() and is_saved_plan(model):
         raise InputError(f"{model}: a saved plan; expected a float32 ONNX file")
-    target = output or model.with_name(f"{model.stem}-sparse.onnx")
+    target = output or model.with_name(f"{_stem(model)}-sparse.onnx")
     if target.resolve() == model.resolve():
         raise InputError(f"{target}: the sparse model would replace the dense one")
     verify_folder(target)
     return target
 
 
-def as_file(model: Path, tokenizer: Path | None, place: Path) -> tuple[Path, Path | None]:
-    """An ONNX file as it is; of a folder, its export beside the output, and its tokenizer."""
-    if not model.is_dir():
-        return model, tokenizer
-    from colonnade.search.folder import export_folder  # loads torch
+def _is_function(model: Path) -> bool:
+    """Whether it is module:function and no file."""
+    return not model.exists() and ":" in model.name
 
-    own = model / "tokenizer.json"
-    made = export_folder(model, place / f"{model.resolve().name}.onnx")
-    return made, tokenizer or (own if own.is_file() else None)
+
+def _stem(model: Path) -> str:
+    """The name of what is written: of a file, a folder, or the function in module:function."""
+    return model.name.rpartition(":")[2] if _is_function(model) else model.stem
+
+
+def as_file(model: Path, tokenizer: Path | None, place: Path) -> tuple[Path, Path | None]:
+    """An ONNX file as it is; of a folder or a function, its export beside the output. The tokenizer
+    of a folder is its own."""
+    if model.is_dir():
+        from colonnade.search.folder import export_folder  # loads torch
+
+        made = export_folder(model, place / f"{model.resolve().name}.onnx")
+        own = model / "tokenizer.json"
+        return made, tokenizer or (own if own.is_file() else None)
+    if _is_function(model):
+        from colonnade.search.function import export_function  # loads torch
+
+        name = model.name.rpartition(":")[2]
+        return export_function(str(model), place / f"{name}.onnx"), tokenizer
+    return model, tokenizer
 
 
 def choose_target(

@@ -21,7 +21,7 @@ def export_folder(folder: Path, target: Path) -> Path:
     model = load_folder(folder, choose_task(config))
     sample = make_text_sample(config)
     axes = {0: "batch", 1: "sequence"}
-    export_onnx(model, sample, target, runner=_run, dynamic=dict.fromkeys(sample, axes))
+    export_onnx(model, sample, target, runner=run_file, dynamic=dict.fromkeys(sample, axes))
     return target
 
 
@@ -37,6 +37,7 @@ def choose_task(config: Mapping[str, object]) -> str:
     return f"AutoModelFor{found}" if found else "AutoModel"
 
 
-def _run(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def run_file(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """The engine's answers."""
     with compile_model(path, tune="off") as engine:
         return engine.run(dict(feed))

@@ -59,6 +59,7 @@ def export_onnx(
     sample: Sample,
     path: str | Path,
     *,
+    further: Sequence[Sample] = (),
     runner: Runner | None = None,
     dynamic: Mapping[str, Mapping[int, str]] | None = None,
     output_names: Sequence[str] | None = None,
@@ -71,7 +72,8 @@ def export_onnx(
     sparse tensor is described in the metadata. The model itself stays as it is.
 
     `sample`: a tensor, a tuple, or keyword arguments of forward(). `dynamic`: by argument of
-    forward(), axes whose size may vary, by name. `runner` gives the answers of the file;
+    forward(), axes whose size may vary, by name; `further`: samples of other sizes to check, too, for
+    a module may decide by a size. `runner` gives the answers of the file;
     by default the reference evaluator of the onnx package does, which is slow but needs no engine.
     Raises ExportError, and leaves nothing behind, when the answers differ or the export fails.
     """
@@ -79,7 +81,8 @@ def export_onnx(
         raise ExportError(f"opset={opset}; this export writes 18 to {OPSET_MAX}")
     target = Path(path)
     args, kwargs = _arguments(sample)
-    expected = _answers(bake_masks(model), args, kwargs)
+    exact = bake_masks(model)
+    checks = [(given, _answers(exact, *given)) for given in map(_arguments, (sample, *further))]
     plain = bake_masks(model)
     is_quantized = has_fake_quantize(plain)
     if is_quantized:
@@ -91,10 +94,14 @@ def export_onnx(
     outputs = tuple(value.name for value in program.model.graph.outputs)
     with replacing(target) as draft:
         program.save(draft, external_data=False)
-        feed = _feed(names, args, kwargs)
-        found = _reference(program, feed) if runner is None else _run(runner, draft, feed, outputs)
         allowed = tolerance or (TOLERANCE_QUANTIZED if is_quantized else TOLERANCE)
-        error = _verify(expected, found, outputs, allowed)
+        error = 0.0
+        for given, expected in checks:
+            feed = _feed(names, *given)
+            found = (
+                _reference(program, feed) if runner is None else _run(runner, draft, feed, outputs)
+            )
+            error = max(error, _verify(expected, found, outputs, allowed))
     return Exported(target, names, outputs, zeros, error)
 
 
