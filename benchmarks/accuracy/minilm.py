@@ -36,7 +36,7 @@ PATTERNS = ("unstructured", "4x1")
 ONE_SHOT = (0.5, 0.6, 0.7)
 CALIBRATION = 256
 """Training texts that one-shot pruning sees."""
-LEARNING_RATES = {"dense": 1e-4, "prune": 2e-4}
+LEARNING_RATES = {"dense": 1e-4, "prune": 4e-4}
 HIDDEN = tuple(f"encoder.encoder.layer.{number}" for number in range(6))
 
 
@@ -45,14 +45,14 @@ class Budget:
     """Epochs of the dense network; of each stage (sparsity, epochs, when it is reached)."""
 
     dense: int = 3
-    stages: tuple[tuple[float, int, float], ...] = ((0.8, 4, 2.5), (0.9, 4, 1.5))
+    stages: tuple[tuple[float, int, float], ...] = ((0.8, 7, 4.0), (0.9, 6, 2.5))
     patterns: tuple[str, ...] = PATTERNS
     one_shot: tuple[float, ...] = ONE_SHOT
 
 
 BUDGETS = {
     "bbc": Budget(),
-    "vader": Budget(dense=2, stages=((0.8, 2, 1.25), (0.9, 2, 1.0))),
+    "vader": Budget(dense=2, stages=((0.8, 3, 1.75), (0.9, 2, 1.0))),
 }
 
 

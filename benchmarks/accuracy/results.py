@@ -20,8 +20,9 @@ class Results:
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, key: str, entry: dict[str, Any]) -> None:
-        """Keep one result."""
-        self.entries[key] = entry
+        """Keep one result, and what other runs of the set have added meanwhile."""
+        known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        self.entries = {**known, **self.entries, key: entry}
         with written_whole(self.path) as part:
             part.write_text(json.dumps(self.entries, indent=1, sort_keys=True) + "\n")
 

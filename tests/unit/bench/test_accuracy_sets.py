@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,14 @@ def test_results_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert open_results("set").entries == {}
     Results(tmp_path / "set.json").add("a", {"accuracy": 0.5})
     assert open_results("set").entries == {"a": {"accuracy": 0.5}}
+
+
+def test_two_runs_of_a_set_lose_nothing(tmp_path: Path) -> None:
+    one, other = Results(tmp_path / "set.json"), Results(tmp_path / "set.json")
+    one.add("a", {"accuracy": 0.5})
+    other.add("b", {"accuracy": 0.6})
+    one.add("c", {"accuracy": 0.7})
+    assert sorted(one.entries) == sorted(json.loads(one.path.read_text())) == ["a", "b", "c"]
 
 
 def test_the_table_has_means_deviations_and_costs(
