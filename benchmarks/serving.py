@@ -70,9 +70,7 @@ Part = Callable[[argparse.Namespace], Mapping[str, Any]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts asked for and keep what they found."""
-    global SEQUENCE
     chosen = _parse(arguments)
-    SEQUENCE = chosen.sequence
     os.sched_setaffinity(0, _client_cpus())
     found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for name in chosen.parts:
@@ -82,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ColonnadeError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
-        key = name if SEQUENCE == 128 or name == "overhead" else f"{name} of {SEQUENCE} tokens"
+        is_usual = chosen.sequence == SEQUENCE or name == "overhead"
+        key = name if is_usual else f"{name} of {chosen.sequence} tokens"
         found[key] = {**figures, "machine": _machine()}
         print(json.dumps(figures, indent=2))
         RESULTS.parent.mkdir(exist_ok=True)
@@ -200,27 +199,27 @@ def _tiny(folder: Path) -> dict[str, Any]:
     return {"name": "tiny", "path": str(path), "save_plan": False}
 
 
-def _minilm() -> dict[str, Any]:
+def _minilm(tokens: int) -> dict[str, Any]:
     path = models.build("minilm_l6")
     return {
         "name": "minilm",
         "path": str(path),
         "max_batch_size": CLIENTS,
         "save_plan": False,
-        "warm_up": {"sequence": [SEQUENCE]},
+        "warm_up": {"sequence": [tokens]},
     }
 
 
-def _request(running: Running, name: str) -> bytes:
+def _request(running: Running, name: str, tokens: int = SEQUENCE) -> bytes:
     specs = read_inputs(running.server, name)
-    shapes = {spec.name: _row(spec.shape or ()) for spec in specs}
+    shapes = {spec.name: _row(spec.shape or (), tokens) for spec in specs}
     return infer_request(running.server, name, random_feeds(specs, shapes), "binary")
 
 
-def _row(shape: Sequence[Any]) -> tuple[int, ...]:
-    """One row, of SEQUENCE where a further size is free."""
+def _row(shape: Sequence[Any], tokens: int) -> tuple[int, ...]:
+    """One row, of so many tokens where a further size is free."""
     return tuple(
-        size if isinstance(size, int) else (1 if axis == 0 else SEQUENCE)
+        size if isinstance(size, int) else (1 if axis == 0 else tokens)
         for axis, size in enumerate(shape)
     )
 
@@ -300,11 +299,11 @@ def _call(name: str) -> bytes:
 def batching(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """MiniLM by waiting clients, against the engine's own batches, and the server without them;
     in turns."""
-    model = {**_minilm(), **PATIENT}
+    model = {**_minilm(chosen.sequence), **PATIENT}
     with ExitStack() as stack:
         batched = stack.enter_context(serving(model))
         alone = stack.enter_context(serving({**model, "max_batch_size": 0}))
-        request = _request(batched, "minilm")
+        request = _request(batched, "minilm", chosen.sequence)
         seconds = chosen.seconds / ROUNDS
 
         def measure(running: Running) -> float:
@@ -312,7 +311,7 @@ def batching(chosen: argparse.Namespace) -> Mapping[str, Any]:
 
         path = Path(model["path"])
         rounds = [
-            (measure(batched), measure(alone), _engine_rows_per_s(path, seconds))
+            (measure(batched), measure(alone), _engine_rows_per_s(path, seconds, chosen.sequence))
             for _ in range(ROUNDS)
         ]
     return {
@@ -328,10 +327,10 @@ def _median(values: Iterable[float]) -> float:
     return float(np.median(list(values)))
 
 
-def _engine_rows_per_s(path: Path, seconds: float) -> float:
+def _engine_rows_per_s(path: Path, seconds: float, tokens: int) -> float:
     """On the server's CPUs, in a process of its own: this one is pinned to the client's."""
     script = str(Path(__file__).resolve())
-    command = [sys.executable, script, "--engine", str(path), str(seconds), str(SEQUENCE)]
+    command = [sys.executable, script, "--engine", str(path), str(seconds), str(tokens)]
     cpus = _server_cpus()
     run = subprocess.run(
         command, preexec_fn=lambda: os.sched_setaffinity(0, cpus), check=True, capture_output=True
@@ -362,9 +361,9 @@ def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """MiniLM at twice saturation: goodput, latency of accepted requests, memory."""
     step_s = min(5.0, chosen.seconds)
     settle_s = min(SETTLE_S, chosen.seconds / 2)
-    best = _saturation_of({**_minilm(), **PATIENT}, step_s)
-    with serving(_minilm()) as running:
-        request = _request(running, "minilm")
+    best = _saturation_of({**_minilm(chosen.sequence), **PATIENT}, step_s, chosen.sequence)
+    with serving(_minilm(chosen.sequence)) as running:
+        request = _request(running, "minilm", chosen.sequence)
         traffic = _traffic(running, request)
         unloaded = _closed(running, request, 1, 2 * step_s)
 
@@ -392,10 +391,10 @@ def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
     }
 
 
-def _saturation_of(model: Mapping[str, Any], seconds: float) -> Step:
+def _saturation_of(model: Mapping[str, Any], seconds: float, tokens: int) -> Step:
     """The step of the best goodput."""
     with serving(model) as running:
-        traffic = _traffic(running, _request(running, str(model["name"])))
+        traffic = _traffic(running, _request(running, str(model["name"]), tokens))
         return loop.run(_saturation(traffic, seconds))[1]
 
 
@@ -458,10 +457,12 @@ def _load(server: Server, name: str) -> None:
 
 def disconnects(chosen: argparse.Namespace) -> Mapping[str, Any]:
     """One client in ten hangs up on its request; what the server still holds afterwards."""
-    best = _saturation_of({**_minilm(), **PATIENT}, 5.0)
-    with serving(_minilm()) as running:
+    best = _saturation_of({**_minilm(chosen.sequence), **PATIENT}, 5.0, chosen.sequence)
+    with serving(_minilm(chosen.sequence)) as running:
         traffic = replace(
-            _traffic(running, _request(running, "minilm")), abandoned_share=0.1, warm_up_s=0.0
+            _traffic(running, _request(running, "minilm", chosen.sequence)),
+            abandoned_share=0.1,
+            warm_up_s=0.0,
         )
 
         async def work() -> list[tuple[Step, Usage]]:
