@@ -1,4 +1,4 @@
-"""colonnade recipe: check a sparsification recipe, or convert one of another tool."""
+"""colonnade recipe: check a sparsification recipe, see what it would gain, convert another tool's."""
 
 from __future__ import annotations
 
@@ -10,16 +10,29 @@ import typer
 
 from colonnade.cli.console import Console
 from colonnade.cli.exits import ExitCode, reported_errors
-from colonnade.cli.options import DebugOption, JsonOption, QuietOption
+from colonnade.cli.options import (
+    BatchOption,
+    CalibrationOption,
+    DebugOption,
+    JsonOption,
+    QuietOption,
+    ThreadsOption,
+    TokenizerOption,
+    TokensOption,
+)
 from colonnade.errors import InputError, RecipeError
+from colonnade.quantization import Reading
+from colonnade.quantization.data.open import LENGTH_MAX
+from colonnade.search.speed import expected_speed
 from colonnade.sparsify.modifier import Modifier
 from colonnade.sparsify.recipe import load_recipe
 from colonnade.sparsify.recipe.convert import Conversion, convert_recipe
 from colonnade.sparsify.recipe.expressions import evaluate
+from colonnade.sparsify.recipe.outcome import final_zeros
 from colonnade.sparsify.registry import modifier_name
 
 recipe_app = typer.Typer(
-    help="Check recipes of a sparsification, and convert those of other tools.",
+    help="Check recipes of a sparsification, and what they would gain; convert those of other tools.",
     no_args_is_help=True,
 )
 
@@ -28,15 +41,16 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Replace a variable; repeatable."),
 ]
+StepsOption = Annotated[
+    int, typer.Option("--steps-per-epoch", min=1, help="For recipes whose times count steps.")
+]
 
 
 @recipe_app.command("check")
 def check(
     recipe: RecipeArgument,
     variables: SetOption = None,
-    steps_per_epoch: Annotated[
-        int, typer.Option("--steps-per-epoch", min=1, help="For recipes whose times count steps.")
-    ] = 1,
+    steps_per_epoch: StepsOption = 1,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -55,6 +69,41 @@ def check(
             wraps=True,
         )
         console.line(f"{len(timeline)} modifiers, {epochs:g} epochs")
+
+
+@recipe_app.command("speed")
+def speed(
+    recipe: RecipeArgument,
+    model: Annotated[Path, typer.Argument(help="The dense model, float32 ONNX; trained or not.")],
+    calibration: CalibrationOption,
+    variables: SetOption = None,
+    steps_per_epoch: StepsOption = 1,
+    tokenizer: TokenizerOption = None,
+    sequence_length: TokensOption = LENGTH_MAX,
+    batch_size: BatchOption = None,
+    threads: ThreadsOption = None,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """What a recipe would gain, before anything is trained: every layer that can have its pattern
+    is timed with its final share of zeros, on this machine."""
+    console = Console(json_output, quiet)
+    with reported_errors(console, debug=debug):
+        loaded = load_recipe(recipe, _parse_variables(variables or []))
+        zeros = final_zeros(loaded.timeline(steps_per_epoch))
+        found = expected_speed(
+            model, calibration, zeros.sparsity, pattern=zeros.pattern,
+            reading=Reading(tokenizer=tokenizer, length_max=sequence_length),
+            threads=threads, batch=batch_size,
+        )  # fmt: skip
+        console.document({**dataclasses.asdict(zeros), **dataclasses.asdict(found)})
+        console.line(
+            f"expected: {found.gain:.2f} times the dense model ({found.dense_ms:.2f} ms dense, "
+            f"{found.sparse_ms:.2f} ms sparse) with {zeros.sparsity:.0%} {zeros.pattern} in every "
+            f"layer that can have it, as {zeros.modifier} says"
+        )
+        console.line(found.source)
 
 
 @recipe_app.command("convert")

@@ -1,4 +1,4 @@
-"""Speeds for the report of a sparsification: expected before training, measured after. Loads torch.
+"""Speeds for the report of a sparsification: expected before training, measured after.
 
 report = build_report(
     session, expected=expected_speed("dense.onnx", samples, 0.9),
@@ -18,7 +18,7 @@ from colonnade.pruning.prune import DEFAULT_READING
 from colonnade.quantization.data.open import Reading
 from colonnade.search.analyze import Subject, costs_of, open_subject
 from colonnade.search.target import measure_gain
-from colonnade.sparsify.report.report import Speed
+from colonnade.sparsify.speed import Speed
 from colonnade.sparsity.masks import check_sparsity
 
 

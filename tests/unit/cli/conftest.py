@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tiny_model import write_tiny_model
+from tiny_model import FEATURES, write_tiny_model
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny.onnx")
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    """Calibration data of the tiny model."""
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(3):
+        x = rng.standard_normal((4, FEATURES)).astype(np.float32)
+        np.savez(folder / f"{number}.npz", x=x)
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from colonnade.cli.main import app
+from colonnade.search.cost_table import CostTable
 
 RECIPE = """\
 variables: {epochs: 8}
@@ -95,3 +96,26 @@ def test_no_torch_is_loaded(recipe: Path) -> None:
         [sys.executable, "-c", code, str(recipe)], capture_output=True, text=True, check=True
     )
     assert run.stdout.split() == ["0", "False"]
+
+
+def test_speed_is_read_off_the_cost_table_of_the_dense_model(
+    tiny_model: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import colonnade.search.speed as speed_module
+
+    table = CostTable("1x4", (0.0, 0.8), {"dense": (9.0, 1.0)}, 10.0)
+    monkeypatch.setattr(speed_module, "costs_of", lambda _, __: table)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "modifiers:\n  - gradual_magnitude: {final_sparsity: 0.4, end: 1, pattern: 1x4}\n"
+    )
+    code, out, error = invoke("speed", path, tiny_model, "--calibration", samples)
+    assert code == 0, error
+    assert (
+        "expected: 1.67 times the dense model (10.00 ms dense, 6.00 ms sparse) with 40% 1x4" in out
+    )
+    code, out, _ = invoke("speed", path, tiny_model, "--calibration", samples, "--json")
+    assert json.loads(out)["sparse_ms"] == 6.0
+    path.write_text("modifiers:\n  - learning_rate: {init: 1e-3, end: 1}\n")
+    code, _, error = invoke("speed", path, tiny_model, "--calibration", samples)
+    assert (code, "no modifier of it makes zeros" in error) == (2, True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -13,22 +12,10 @@ from typer.testing import CliRunner, Result
 
 from colonnade.cli.exits import ExitCode
 from colonnade.cli.main import app
-from tiny_model import FEATURES
 
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["sparsify", "oneshot", *map(str, arguments)])
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    folder = tmp_path / "samples"
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for number in range(3):
-        x = rng.standard_normal((4, FEATURES)).astype(np.float32)
-        np.savez(folder / f"{number}.npz", x=x)
-    return folder
 
 
 def zeros(path: Path) -> float:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from colonnade.sparsify.report.report import LayerRow, Report, Speed
+    from colonnade.sparsify.report.report import LayerRow, Report
+    from colonnade.sparsify.speed import Speed
 
 WIDTH, HEIGHT = 640, 180
 LEFT, BOTTOM, TOP = 56, 22, 10

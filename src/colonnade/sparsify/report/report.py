@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from colonnade.errors import RunError
 from colonnade.sparsify.layers import list_layers
 from colonnade.sparsify.report.page import render_page
+from colonnade.sparsify.speed import Speed
 
 if TYPE_CHECKING:
     from colonnade.sparsify.session import Session
@@ -31,16 +32,6 @@ class LayerRow:
     def sparsity(self) -> float:
         """The share of zeros."""
         return self.num_zeros / self.num_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speed:
-    """What one run of the model costs, dense and sparse: expected before, or measured after."""
-
-    dense_ms: float
-    sparse_ms: float
-    source: str = ""
-    """Where the figures come from: machine, batch, engine."""
 
 
 @dataclass(frozen=True, kw_only=True)
