@@ -1,4 +1,4 @@
-"""python -m accuracy nm mlp|vit | resnet | minilm | table, run in benchmarks/ by `./dev accuracy`.
+"""python -m accuracy nm mlp|vit | resnet | minilm | speed | table, run in benchmarks/ by `./dev accuracy`.
 
 Results are kept case by case: a set that was stopped goes on where it was.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import torch
 
-from accuracy import fashion, minilm, nm, resnet
+from accuracy import fashion, minilm, nm, resnet, trained_speed
 from accuracy.results import open_results
 from accuracy.table import write_table
 
@@ -33,11 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
         "--tasks", nargs="+", choices=list(minilm.BUDGETS), default=["bbc", "vader"]
     )
     chosen.add_argument("--seeds", type=int, nargs="+", default=[0])
+    chosen = sets.add_parser("speed", help="of the trained MiniLM classifiers in the engine")
+    chosen.add_argument("--seed", type=int, default=0)
+    chosen.add_argument("--seconds", type=float, default=5.0, help="for each model")
     sets.add_parser("table", help="write docs/accuracy.md from what is there")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.set == "table":
         write_table()
+    elif options.set == "speed":
+        trained_speed.run(
+            options.seed, options.threads, options.seconds, open_results("minilm_speed")
+        )
     elif options.set == "resnet":
         run_resnet(options.seeds)
     elif options.set == "minilm":

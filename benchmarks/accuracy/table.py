@@ -9,6 +9,7 @@ from typing import Any
 
 from accuracy import minilm, nm
 from accuracy.results import open_results
+from accuracy.trained_speed import speed_table
 from models.requirements import require
 
 PAGE = Path(__file__).parents[2] / "docs" / "accuracy.md"
@@ -25,6 +26,9 @@ def write_table() -> None:
         page = _replaced(page, f"nm {network}", nm_table(network))
     page = _replaced(page, "resnet", resnet_table())
     page = _replaced(page, "minilm", minilm_table())
+    page = _replaced(
+        page, "speed", speed_table(list(open_results("minilm_speed").entries.values()))
+    )
     plot_minilm(PICTURE)
     PAGE.write_text(page)
 

@@ -9,6 +9,7 @@ import pytest
 
 from accuracy import nm, table
 from accuracy.results import Results, open_results
+from accuracy.trained_speed import speed_table
 from models import debian
 from models.packages import PackageCorruptError
 
@@ -74,3 +75,15 @@ def test_the_table_has_means_deviations_and_costs(
     text = table.nm_table("mlp")
     assert "Dense: 90.00 (n = 1) %" in text
     assert "| sdgf-stepwise | 82.00 ± 2.00 | - | - | 38 % |" in text
+
+
+def test_the_table_of_speeds_has_a_row_for_each_model() -> None:
+    entries = [
+        {"model": name, "batch": batch, "ms": ms, "over_onnxruntime": 12 / ms, "accuracy": 0.96}
+        for name, ms in (("onnxruntime", 12.0), ("dense float32", 8.0))
+        for batch in (1, 16)
+    ]
+    text = speed_table(entries[:-1])
+    assert "| onnxruntime | 96.0 | 1.00x (12.00 ms) | 1.00x (12.00 ms) |" in text
+    assert "| dense float32 | 96.0 | 1.50x (8.00 ms) | - |" in text
+    assert speed_table([]) == "Not run yet."
