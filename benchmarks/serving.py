@@ -96,6 +96,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each step")
     parser.add_argument("--sequence", type=int, default=SEQUENCE, help="tokens of a text")
     parser.add_argument("--reloads", type=int, default=100)
+    parser.add_argument(
+        "--reload-load", type=float, default=0.05, help="requests meanwhile, of saturation"
+    )
     return parser.parse_args(arguments)
 
 
@@ -403,8 +406,8 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 
 def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
-    """Reloads of the tiny model while requests come at a twentieth of saturation: planning a model
-    again takes the server's only CPU most of the time."""
+    """Reloads of the tiny model while requests come: planning a model again takes the server's only
+    CPU most of the time."""
     with tempfile.TemporaryDirectory() as folder, serving(_tiny(Path(folder))) as running:
         request = _request(running, "tiny")
         answers: set[bytes] = set()
@@ -419,9 +422,10 @@ def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
 
         async def work() -> tuple[int, list[Step]]:
             reloading = asyncio.create_task(asyncio.to_thread(reload_all))
-            steps = [await send_open_loop(traffic, best.goodput_per_s / 20.0, 5.0)]
+            rate = chosen.reload_load * best.goodput_per_s
+            steps = [await send_open_loop(traffic, rate, 5.0)]
             while not reloading.done():
-                steps.append(await send_open_loop(traffic, best.goodput_per_s / 20.0, 5.0))
+                steps.append(await send_open_loop(traffic, rate, 5.0))
             return await reloading, steps
 
         before = usage_of(running.pid)
@@ -430,6 +434,8 @@ def reload(chosen: argparse.Namespace) -> Mapping[str, Any]:
     sent = sum(step.sent for step in steps)
     return {
         "reloads": reloads,
+        "load": chosen.reload_load,
+        "saturation_per_s": best.goodput_per_s,
         "requests": sent,
         "failed": sent - sum(step.outcomes.get("200", 0) for step in steps),
         "outcomes": dict(sum((Counter(step.outcomes) for step in steps), Counter())),

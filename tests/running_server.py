@@ -74,5 +74,7 @@ def hold(found: Running, model: str) -> threading.Event:
         free.wait(60)
         return run(inputs)
 
-    served.loaded.engine.run = held  # type: ignore[method-assign,assignment]
+    engine = served.loaded.engine
+    engine.run = held  # type: ignore[method-assign,assignment]
+    engine.try_run = lambda *_: None  # type: ignore[method-assign]
     return free

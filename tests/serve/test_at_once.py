@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,32 @@ def test_pipelined_requests_are_answered_in_order(
         got += part
     places = [got.index(body) for body in alone]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("delay_ms", [0.0, 20.0])
+def test_a_fast_model_needs_no_thread_not_even_for_what_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, delay_ms: float
+) -> None:
+    monkeypatch.setattr("colonnade.serve.served.HERE_MAX_S", 10.0)
+    path = write_tiny_model(tmp_path / "tiny.onnx")
+    model = ModelConfig(name="tiny", path=path, save_plan=False, max_delay_ms=delay_ms)
+    with running(ServerConfig(log="off", models=[model])) as found:
+        served = found.server.repository.served("tiny")
+        monkeypatch.setattr(served, "_submit", lambda _: pytest.fail("a thread was asked"))
+        with ThreadPoolExecutor(4) as clients:
+            answers = list(clients.map(lambda seed: ask_alone(found, seed), range(8)))
+        assert {status for status, _ in answers} == {200}
+        assert len({body for _, body in answers}) == 8
+        # What goes wrong here is told, as it is in a thread.
+        monkeypatch.setattr(served, "_try_run", lambda _: 1 / 0)
+        monkeypatch.setattr(served, "_submit", lambda batch: served._run(batch, None))
+        if delay_ms:
+            assert ask_alone(found, 0)[0] == 500
+
+
+def ask_alone(found: Running, seed: int) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(found.http)
+    try:
+        return ask(connection, rows(seed))
+    finally:
+        connection.close()

@@ -73,8 +73,11 @@ class ServedModel:
         self._threads = ThreadPoolExecutor(self._free, f"serve-{self.name}")
         self._builder = ThreadPoolExecutor(1, f"plan-{self.name}")
         self._planned: set[Hashable] = set(loaded.planned)
-        self._fastest_s: dict[Hashable, float] = {}
-        """Of the last runs, by shapes and batch size."""
+        self._fastest_s: dict[Hashable, float] = {
+            (key, size): loaded.run_s[size] for key, size in loaded.planned
+        }
+        """Of the last runs, by shapes and batch size; those of the warm-up at first, so that a fast
+        model is fast from its first request on, also behind a reload."""
         self._timer: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._idle = asyncio.Event()
@@ -243,9 +246,7 @@ class ServedModel:
             if self._deadline(request, now) <= now:
                 return None
         start = time.perf_counter()
-        joined = join(self.loaded.signature, (prepared,), rows, rows)
-        arrays = {name: np.asarray(array, order="C") for name, array in joined.items()}
-        made = self.loaded.engine.try_run({n: a.shape for n, a in arrays.items()}, arrays)
+        made = self._try_run(join(self.loaded.signature, (prepared,), rows, rows))
         if made is None:
             return None
         infer_s = time.perf_counter() - start
@@ -346,10 +347,32 @@ class ServedModel:
             self.statistics.queue.add(now - item.arrived)
             item.work.started_s = now
         key = (batch.items[0].key, batch.size)
-        if key in self._planned:
-            self._submit(batch)
-        else:
+        if key not in self._planned:
             self._builder.submit(self._plan, batch, key)
+        elif self._fastest_s.get(key, NEVER) > HERE_MAX_S or not self._run_here(batch):
+            self._submit(batch)
+
+    def _run_here(self, batch: Batch) -> bool:
+        """Run a batch that takes hardly any time in the event loop; False where the engine is busy.
+        Otherwise what came in a burst would wait for threads, and all that follows for it."""
+        prepared = [item.work.prepared for item in batch.items]
+        signature = self.loaded.signature
+        start = time.perf_counter()
+        try:
+            made = self._try_run(join(signature, prepared, batch.rows, batch.size))
+            if made is None:
+                return False
+            infer_s = time.perf_counter() - start
+            ran = _Ran(split(signature, prepared, made), None, infer_s=infer_s)
+        except Exception as error:  # noqa: BLE001  # it is the requests'
+            ran = _Ran(None, error)
+        self._settle(batch, ran)
+        return True
+
+    def _try_run(self, joined: Mapping[str, np.ndarray]) -> Answer | None:
+        """What the engine makes of a batch, unless it is busy or has no plan for it."""
+        arrays = {name: np.asarray(array, order="C") for name, array in joined.items()}
+        return self.loaded.engine.try_run({n: a.shape for n, a in arrays.items()}, arrays)
 
     def _shapes(self, batch: Batch) -> Mapping[str, tuple[int, ...]]:
         signature = self.loaded.signature
@@ -405,6 +428,12 @@ class ServedModel:
         if end_s is not None:
             self._free += 1
             self._ends.remove(end_s)
+        self._settle(batch, ran)
+        if not self._is_closing:
+            self._pump()
+
+    def _settle(self, batch: Batch, ran: _Ran) -> None:
+        """Tell those who wait for a batch what came of it."""
         if ran.answers is None:
             assert ran.failure is not None
             for item in batch.items:
@@ -419,8 +448,6 @@ class ServedModel:
                         batch.rows,
                     )  # fmt: skip
                     item.work.future.set_result(answer)
-        if not self._is_closing:
-            self._pump()
 
     def _note(self, key: tuple[Hashable, int], rows: int, requests: int, ran: _Ran) -> None:
         self._fastest_s[key] = min(ran.infer_s, SLOWER * self._fastest_s.get(key, NEVER))
