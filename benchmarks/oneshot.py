@@ -39,6 +39,7 @@ LEAST_SHARE = 0.6
 """Of a photo's sides in a crop."""
 
 Samples = list[dict[str, np.ndarray]]
+Split = tuple[Samples, Samples]
 Row = dict[str, Any]
 
 
@@ -49,13 +50,18 @@ def main() -> None:
     parser.add_argument("--pattern", default="unstructured")
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
     parser.add_argument("--damping", type=float, default=DAMPING)
+    parser.add_argument("--reversed", action="store_true",
+                        help="photos in the other order: others calibrate, others are compared")  # fmt: skip
     parser.add_argument("--sources", nargs="+", choices=tuple(MEASURE), default=["onnx"])
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = json.loads(options.out.read_text()) if options.out and options.out.exists() else []
     for source, method in itertools.product(options.sources, options.methods):
         measure = MEASURE[source]
-        made = measure(method, options.pattern, options.sparsities, options.damping)
+        samples = read_samples(is_reversed=options.reversed)
+        made = measure(method, options.pattern, options.sparsities, options.damping, samples)
+        for row in made:
+            row["photos"] = "reversed" if options.reversed else "in order"
         rows = merge(rows, made)
         if options.out is not None:
             options.out.write_text(json.dumps(rows, indent=1) + "\n")
@@ -70,11 +76,11 @@ def merge(rows: Sequence[Row], made: Sequence[Row]) -> list[Row]:
 def table(rows: Sequence[Row]) -> list[str]:
     """The rows in Markdown."""
     lines = [
-        "| from | method | damping | sparsity | layer error | logit MSE | SQNR dB | same top-1 |",
-        "|---|---|---|---|---|---|---|---|",
+        "| from | photos | method | damping | sparsity | layer error | logit MSE | SQNR dB | same top-1 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row['source']} | {row['method']} | {row['damping']:g} | {row['sparsity']:.0%} "
+        f"| {row['source']} | {row.get('photos', 'in order')} | {row['method']} | {row['damping']:g} | {row['sparsity']:.0%} "
         f"| {row['layer_error']:.4f} | {row['mse']:.3f} | {row['sqnr_db']:.1f} "
         f"| {row['agreement']:.0%} |"
         for row in rows
@@ -83,10 +89,10 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 def _measure(
-    method: Method, pattern: str, sparsities: Sequence[float], damping: float
+    method: Method, pattern: str, sparsities: Sequence[float], damping: float, samples: Split
 ) -> list[Row]:
     start = time.process_time()
-    calibration, validation = read_samples()
+    calibration, validation = samples
     made = prune_many(
         catalogue.build(MODEL), calibration, sparsities,
         pattern=pattern, method=method, damping=damping, validation=validation,
@@ -107,7 +113,7 @@ def _row(method: Method, pattern: str, damping: float, model: PrunedModel, cpu_s
 
 
 def _measure_torch(
-    method: Method, pattern: str, sparsities: Sequence[float], damping: float
+    method: Method, pattern: str, sparsities: Sequence[float], damping: float, samples: Split
 ) -> list[Row]:
     """As `_measure`, in batches of the photos' crops, with batch normalisation re-estimated."""
     import torch
@@ -116,8 +122,7 @@ def _measure_torch(
     from models.builders.efficientnet import load
 
     calibration, validation = (
-        torch.from_numpy(np.concatenate([sample["input"] for sample in samples]))
-        for samples in read_samples()
+        torch.from_numpy(np.concatenate([sample["input"] for sample in part])) for part in samples
     )
     with torch.no_grad():
         exact = load()(validation)
@@ -149,12 +154,21 @@ MEASURE = {"onnx": _measure, "torch": _measure_torch}
 def _key(row: Row) -> tuple[Any, ...]:
     """What a row is a measurement of; two sparsities are the same where they round to one."""
     order = get_args(Method).index(row["method"])
-    return row["source"], row["pattern"], row["damping"], order, round(row["sparsity"], 2)
+    photos_used = row.get("photos", "in order")
+    return (
+        photos_used,
+        row["source"],
+        row["pattern"],
+        row["damping"],
+        order,
+        round(row["sparsity"], 2),
+    )
 
 
-def read_samples() -> tuple[Samples, Samples]:
+def read_samples(*, is_reversed: bool = False) -> Split:
     """Calibration crops, and views of photos that calibration does not see."""
     files = [packages.read(PACKAGE, photo.file) for photo in photos()]
+    files = files[::-1] if is_reversed else files
     rng = np.random.default_rng(0)
     calibration = [_crop(data, rng) for data in files[:CALIBRATION_PHOTOS] for _ in range(CROPS)]
     validation = [_crop(data, rng, whole=view == 0)
