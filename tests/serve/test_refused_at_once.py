@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from colonnade.serve.config import ModelConfig, ServerConfig
+from colonnade.serve.refusal import Refusal
+from colonnade.serve.task_models import RepositoryModels
 from running_server import Running, hold, running
 from tiny_model import FEATURES, write_tiny_model
 
@@ -94,3 +98,48 @@ def test_requests_of_one_connection_are_refused_and_answered_in_turn(
         for _ in range(3):
             assert client.post(INFER, json=body()).status_code == 429
             assert client.get("/v2/models/tiny").status_code == 200
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Running]:
+    """A server whose model takes five seconds, by what it knows, and runs one request."""
+    path = write_tiny_model(tmp_path / "tiny.onnx")
+    model = ModelConfig(name="tiny", path=path, max_batch_size=0)
+    with (
+        running(ServerConfig(log="off", models=[model])) as found,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        free = hold(found, "tiny")
+        found.server.repository.served("tiny").run_s[1] = 5.0
+        first = _send_and_wait_for(found, clients, 1)
+        yield found
+        free.set()
+        assert first.result().status_code == 200
+
+
+def test_a_deadline_before_its_turn_is_504_at_once(slow: Running) -> None:
+    start = time.monotonic()
+    answer = post(slow, INFER, body(timeout=1_000_000))
+    assert (answer.status_code, time.monotonic() - start < 1.0) == (504, True)
+    assert "longer than the deadline" in answer.json()["error"]
+    assert slow.server.repository.served("tiny").statistics.pending == 1
+
+
+def test_a_task_that_was_let_in_runs_all_of_its_rows(slow: Running) -> None:
+    """Its first rows fill the queue: the others are not refused for that."""
+    models = RepositoryModels(slow.server.repository)
+    statistics = slow.server.repository.served("tiny").statistics
+    rows = {"x": np.ones((1, FEATURES), np.float32)}
+
+    async def work() -> list[asyncio.Task[Any]]:
+        models.find("tiny")
+        submitted = [asyncio.create_task(models.submit("tiny", rows)) for _ in range(3)]
+        while statistics.pending < 4:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Refusal, match="to wait for model 'tiny'"):
+            models.find("tiny")
+        return submitted
+
+    submitted = slow.call(work())
+    assert post(slow, INFER, body()).status_code == 429
+    assert not any(task.done() for task in submitted)
