@@ -132,7 +132,7 @@ def test_a_fast_model_needs_no_thread_not_even_for_what_waited(
         assert {status for status, _ in answers} == {200}
         assert len({body for _, body in answers}) == 8
         # What goes wrong here is told, as it is in a thread.
-        monkeypatch.setattr(served, "_try_run", lambda _: 1 / 0)
+        monkeypatch.setattr(served, "_try_run", lambda *_: 1 / 0)
         monkeypatch.setattr(served, "_submit", lambda batch: served._run(batch, None))
         if delay_ms:
             assert ask_alone(found, 0)[0] == 500

@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-from colonnade.engine.scheduler import Stream, Streams, assign
+from colonnade.engine.scheduler import Stream, Streams, assign, assign_one
 from colonnade.errors import OverloadedError, RunError
 
 Work = Callable[[Any, Stream], Any]
@@ -205,10 +205,10 @@ class Dispatcher:
         """A stream at once; never before a request that waits."""
         if self._waiting:
             return None
-        for stream in assign((wanted,), self._free):
+        stream = assign_one(wanted, self._free)
+        if stream is not None:
             self._mark(stream, is_free=False)
-            return stream
-        return None
+        return stream
 
     def _mark(self, stream: Stream, *, is_free: bool) -> None:
         self._free[stream.first : stream.first + stream.count] = [is_free] * stream.count

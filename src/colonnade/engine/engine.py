@@ -166,14 +166,15 @@ class Engine:
         except MemoryError as error:
             raise _out_of_memory(error) from error
 
+    def find(self, shapes: Shapes) -> LoadedProgram | None:
+        """The program for these input shapes, if it is built."""
+        return self._find(shapes)
+
     def try_run(
-        self, shapes: Shapes, arrays: Mapping[str, np.ndarray]
+        self, program: LoadedProgram, arrays: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray] | None:
-        """Run on checked arrays of these shapes; None where that would have to wait, for other
-        requests of the runtime or for a program."""
-        program = self._find(shapes)
-        if program is None:
-            return None
+        """Run a program of this engine's on checked arrays; None where that would have to wait for
+        other requests of the runtime."""
         try:
             hold = self._queue.dispatcher.try_hold(self._queue.streams, self._queue)
             if hold is None:

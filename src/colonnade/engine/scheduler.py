@@ -115,6 +115,13 @@ def assign(queue: Sequence[Streams], free: Sequence[bool]) -> list[Stream]:
     return assigned
 
 
+def assign_one(wanted: Streams, free: Sequence[bool]) -> Stream | None:
+    """As `assign`, of a request that waits alone."""
+    if wanted.is_split:
+        return _find_share(wanted.streams, free, 1)
+    return _find_whole(wanted.streams, free)
+
+
 def _find_whole(streams: Sequence[Stream], free: Sequence[bool]) -> Stream | None:
     for stream in streams:
         if all(free[stream.first : stream.first + stream.count]):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from colonnade.engine.program import LoadedProgram
 from colonnade.serve.assembly import Prepared, join, prepare, split
 from colonnade.serve.batcher import NEVER, Batch, BatchQueue, Waiting, efficient_rows
 from colonnade.serve.cache import ResponseCache, cache_key
@@ -27,6 +28,8 @@ SMOOTHING = 0.1
 
 HERE_MAX_S = 200e-6
 """A request that takes less runs in the event loop: a thread would cost more than it brings."""
+PROGRAMS_MAX = 64
+"""Shapes and batch sizes whose programs are at hand for that."""
 SLOWER = 1.02
 """How fast a model may seem to get slower: one run in a loaded process says little."""
 
@@ -78,6 +81,9 @@ class ServedModel:
         }
         """Of the last runs, by shapes and batch size; those of the warm-up at first, so that a fast
         model is fast from its first request on, also behind a reload."""
+        self._programs: dict[Hashable, LoadedProgram] = {}
+        """Those that ran in the event loop, by shapes and batch size."""
+        self._is_fast = self._has_fast()
         self._timer: asyncio.TimerHandle | None = None
         self._is_closing = False
         self._idle = asyncio.Event()
@@ -118,11 +124,7 @@ class ServedModel:
     @property
     def is_fast(self) -> bool:
         """Whether `try_infer` is worth asking now: before a request is read."""
-        return (
-            bool(self._free)
-            and not len(self.queue)
-            and any(took <= HERE_MAX_S for took in self._fastest_s.values())
-        )
+        return self._free > 0 and self._is_fast and not len(self.queue)
 
     def try_infer(self, request: InferRequest) -> InferResponse | None:
         """The answer at once, of a model that takes hardly any time; None where `infer` has to say
@@ -143,7 +145,7 @@ class ServedModel:
     def try_prepared(self, prepared: Prepared) -> Answer | None:
         """As `try_infer`, of a request that went through `prepare` and asks for nothing special."""
         start = time.perf_counter()
-        found = self._try_here(prepared, None)
+        found = self._try_alone(prepared)
         if found is None:
             return None
         self.statistics.add_success(time.perf_counter() - start, prepared.rows)
@@ -230,30 +232,37 @@ class ServedModel:
             self._leave()
 
     def _try_here(
-        self, prepared: Prepared, request: InferRequest | None
+        self, prepared: Prepared, request: InferRequest
     ) -> tuple[Answer, Timing | None] | None:
         """The answer without a queue or thread; None where it has to wait for others, or would let
         them wait."""
+        now = self._loop.time()
+        self._priority(request)
+        if self._deadline(request, now) <= now:
+            return None
+        found = self._try_alone(prepared)
+        if found is None:
+            return None
+        answer, infer_s = found
+        return answer, Timing(now, now, 0.0, infer_s, 0.0, prepared.rows)
+
+    def _try_alone(self, prepared: Prepared) -> tuple[Answer, float] | None:
+        """The answer of a request that needs hardly any time, and the time that it took."""
         rows, policy = prepared.rows, self.queue.policy
         key = (prepared.key, rows)
         if self._fastest_s.get(key, NEVER) > HERE_MAX_S or not self._free or len(self.queue):
             return None
         if self._is_closing or (policy.delay_s and rows != policy.rows_max):
             return None
-        now = self._loop.time()
-        if request is not None:
-            self._priority(request)
-            if self._deadline(request, now) <= now:
-                return None
+        signature = self.loaded.signature
         start = time.perf_counter()
-        made = self._try_run(join(self.loaded.signature, (prepared,), rows, rows))
+        made = self._try_run(key, join(signature, (prepared,), rows, rows))
         if made is None:
             return None
         infer_s = time.perf_counter() - start
         self.statistics.queue.add(0.0)
         self._note(key, rows, 1, _Ran(None, None, infer_s=infer_s))
-        answer = split(self.loaded.signature, (prepared,), made)[0]
-        return answer, Timing(now, now, 0.0, infer_s, 0.0, rows)
+        return split(signature, (prepared,), made)[0], infer_s
 
     def _priority(self, request: InferRequest) -> int:
         config = self.loaded.config
@@ -359,7 +368,8 @@ class ServedModel:
         signature = self.loaded.signature
         start = time.perf_counter()
         try:
-            made = self._try_run(join(signature, prepared, batch.rows, batch.size))
+            key = (batch.items[0].key, batch.size)
+            made = self._try_run(key, join(signature, prepared, batch.rows, batch.size))
             if made is None:
                 return False
             infer_s = time.perf_counter() - start
@@ -369,10 +379,19 @@ class ServedModel:
         self._settle(batch, ran)
         return True
 
-    def _try_run(self, joined: Mapping[str, np.ndarray]) -> Answer | None:
+    def _try_run(self, key: Hashable, joined: Mapping[str, np.ndarray]) -> Answer | None:
         """What the engine makes of a batch, unless it is busy or has no plan for it."""
+        engine = self.loaded.engine
         arrays = {name: np.asarray(array, order="C") for name, array in joined.items()}
-        return self.loaded.engine.try_run({n: a.shape for n, a in arrays.items()}, arrays)
+        program = self._programs.get(key)
+        if program is None:
+            program = engine.find({name: array.shape for name, array in arrays.items()})
+            if program is None:
+                return None
+            if len(self._programs) >= PROGRAMS_MAX:
+                self._programs.clear()
+            self._programs[key] = program
+        return engine.try_run(program, arrays)
 
     def _shapes(self, batch: Batch) -> Mapping[str, tuple[int, ...]]:
         signature = self.loaded.signature
@@ -449,8 +468,14 @@ class ServedModel:
                     )  # fmt: skip
                     item.work.future.set_result(answer)
 
+    def _has_fast(self) -> bool:
+        return any(took <= HERE_MAX_S for took in self._fastest_s.values())
+
     def _note(self, key: tuple[Hashable, int], rows: int, requests: int, ran: _Ran) -> None:
-        self._fastest_s[key] = min(ran.infer_s, SLOWER * self._fastest_s.get(key, NEVER))
+        before_s = self._fastest_s.get(key, NEVER)
+        fastest_s = self._fastest_s[key] = min(ran.infer_s, SLOWER * before_s)
+        if (before_s <= HERE_MAX_S) != (fastest_s <= HERE_MAX_S):
+            self._is_fast = self._has_fast()
         size = key[1]
         before = self.run_s.get(size, ran.infer_s)
         self.run_s[size] = before + SMOOTHING * (ran.infer_s - before)
