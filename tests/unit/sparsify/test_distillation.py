@@ -107,3 +107,16 @@ def test_what_is_missing_is_named() -> None:
     session = make_session(model, None)
     with pytest.raises(RecipeError, match=r"call step\(loss, outputs, batch\)"):
         session.step(model(make_batch(0)[0]).sum())
+
+
+def test_a_given_teacher_can_be_copied_and_trained_afterwards() -> None:
+    given = make_model(1)
+    first = make_model(2)
+    with make_session(first, given, teacher="given") as session:
+        train(session, first, range(2))
+    assert all(parameter.grad is None for parameter in given.parameters())
+    second = copy.deepcopy(given)
+    session = make_session(second, given, teacher="given")
+    train(session, second, range(2))
+    session.close()
+    assert any(not torch.equal(a, b) for a, b in zip(second.parameters(), given.parameters()))

@@ -53,7 +53,7 @@ class Distillation(Modifier):
             )
         teacher = copy.deepcopy(run.model) if self.teacher == "self" else run.teacher
         assert teacher is not None
-        teacher.eval().requires_grad_(requires_grad=False)
+        teacher.eval()
         names = tuple(find_modules(run.model, self.layers, "layers")) if self.layers else ()
         known = dict(teacher.named_modules())
         for name in names:
