@@ -58,6 +58,8 @@ CLIENTS = 16
 ROUNDS = 5
 """Turns of what is compared, so that a machine that drifts hits both alike."""
 SEQUENCE = 128
+RELOAD_LOAD = 0.05
+"""Requests during reloads, of saturation."""
 PATIENT = {"queue_max_ms": 60_000}
 """Clients wait; none is refused."""
 READY_S = 300.0
@@ -80,9 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ColonnadeError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
-        is_usual = chosen.sequence == SEQUENCE or name == "overhead"
-        key = name if is_usual else f"{name} of {chosen.sequence} tokens"
-        found[key] = {**figures, "machine": _machine()}
+        found[_key(name, chosen)] = {**figures, "machine": _machine()}
         print(json.dumps(figures, indent=2))
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(found, indent=2) + "\n")
@@ -97,9 +97,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sequence", type=int, default=SEQUENCE, help="tokens of a text")
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument(
-        "--reload-load", type=float, default=0.05, help="requests meanwhile, of saturation"
+        "--reload-load", type=float, default=RELOAD_LOAD, help="requests meanwhile, of saturation"
     )
     return parser.parse_args(arguments)
+
+
+def _key(part: str, chosen: argparse.Namespace) -> str:
+    """What the figures of a part are kept under: conditions that are not the usual ones are named."""
+    if part == "reload" and chosen.reload_load != RELOAD_LOAD:
+        return f"reload at {chosen.reload_load:.0%} of saturation"
+    if part in ("overhead", "reload") or chosen.sequence == SEQUENCE:
+        return part
+    return f"{part} of {chosen.sequence} tokens"
 
 
 def _server_cpus() -> set[int]:
