@@ -166,10 +166,6 @@ class Engine:
         except MemoryError as error:
             raise _out_of_memory(error) from error
 
-    def find(self, shapes: Shapes) -> LoadedProgram | None:
-        """The program for these input shapes, if it is built."""
-        return self._find(shapes)
-
     def try_run(
         self, program: LoadedProgram, arrays: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray] | None:
@@ -203,7 +199,7 @@ class Engine:
             self._queue.verify_open()
             future.set_exception(_in_words(error))
             return future
-        request = _Request(arrays, outputs, self._find(shapes_of(arrays)))
+        request = _Request(arrays, outputs, self.find(shapes_of(arrays)))
         prepare = request.prepare if request.program is None else None
         self._queue.dispatcher.submit(self._queue, future, request.answer, prepare)
         return future
@@ -215,13 +211,14 @@ class Engine:
 
     def prepare(self, shapes: Shapes) -> LoadedProgram:
         """Build, or find, the program for these input shapes."""
-        known = self._find(shapes)
+        known = self.find(shapes)
         if known is not None:
             return known
         with self._build_lock:
-            return self._find(shapes) or self._keep(self._load(shapes))
+            return self.find(shapes) or self._keep(self._load(shapes))
 
-    def _find(self, shapes: Shapes) -> LoadedProgram | None:
+    def find(self, shapes: Shapes) -> LoadedProgram | None:
+        """The program for these input shapes, if it is built."""
         key = self._key(shapes)
         with self._lock:
             known = self._programs.get(key)

@@ -358,17 +358,16 @@ class ServedModel:
         key = (batch.items[0].key, batch.size)
         if key not in self._planned:
             self._builder.submit(self._plan, batch, key)
-        elif self._fastest_s.get(key, NEVER) > HERE_MAX_S or not self._run_here(batch):
+        elif self._fastest_s.get(key, NEVER) > HERE_MAX_S or not self._run_here(key, batch):
             self._submit(batch)
 
-    def _run_here(self, batch: Batch) -> bool:
+    def _run_here(self, key: Hashable, batch: Batch) -> bool:
         """Run a batch that takes hardly any time in the event loop; False where the engine is busy.
         Otherwise what came in a burst would wait for threads, and all that follows for it."""
         prepared = [item.work.prepared for item in batch.items]
         signature = self.loaded.signature
         start = time.perf_counter()
         try:
-            key = (batch.items[0].key, batch.size)
             made = self._try_run(key, join(signature, prepared, batch.rows, batch.size))
             if made is None:
                 return False
@@ -469,7 +468,8 @@ class ServedModel:
                     item.work.future.set_result(answer)
 
     def _has_fast(self) -> bool:
-        return any(took <= HERE_MAX_S for took in self._fastest_s.values())
+        is_plain = self._cache is None and self._sequences is None
+        return is_plain and any(took <= HERE_MAX_S for took in self._fastest_s.values())
 
     def _note(self, key: tuple[Hashable, int], rows: int, requests: int, ran: _Ran) -> None:
         before_s = self._fastest_s.get(key, NEVER)
