@@ -9,6 +9,7 @@ import os
 import signal
 import struct
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import colonnade
 from colonnade._core import best_isa
 from colonnade.bench import worker
 from colonnade.bench.memory import measure_memory
@@ -180,3 +182,40 @@ def test_an_engine_that_is_not_installed(
 def test_an_unknown_engine(tiny_model: Path) -> None:
     with pytest.raises(InputError, match="onnxruntime, openvino, deepsparse"):
         Worker("tensorflow", tiny_model, threads=1)
+
+
+class Session:
+    """Takes a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def get_outputs(self) -> list[str]:
+        return []
+
+    def run(self, outputs: object, feeds: object) -> list[str]:
+        del outputs, feeds
+        time.sleep(self.seconds)
+        return [f"{self.seconds}"]
+
+
+def test_onnxruntime_gets_its_faster_session_of_a_quantized_file(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[dict[str, Any]] = []
+    sessions = {True: Session(0.02), False: Session(0.0)}
+
+    def make(engine: worker.OnnxRuntime, shapes: dict[str, Any]) -> Session:
+        del engine
+        made.append(shapes)
+        return sessions[bool(shapes)]
+
+    monkeypatch.setattr(worker.OnnxRuntime, "_make_session", make)
+    quantized = tmp_path / "quantized.onnx"
+    colonnade.quantize(tiny_model, [{"x": np.ones((2, FEATURES), np.float32)}]).save(quantized)
+    for path, number, expected in ((quantized, 2, "0.0"), (tiny_model, 1, "0.02")):
+        made.clear()
+        engine = worker.OnnxRuntime(str(path), 1, 1)
+        engine.prepare({"x": [2, FEATURES]})
+        assert len(made) == number
+        assert engine.runner({})() == [expected]
