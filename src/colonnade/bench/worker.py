@@ -208,8 +208,7 @@ class OnnxRuntime:
         return lambda: session.run(None, feeds)
 
     def _is_quantized(self) -> bool:
-        with open(self._model, "rb") as file:
-            return b"QuantizeLinear" in file.read()
+        return _holds(self._model, b"QuantizeLinear")
 
     def _make_session(self, shapes: Dict[str, List[int]]) -> Any:
         options = self._module.SessionOptions()
@@ -230,6 +229,17 @@ class OnnxRuntime:
                 if isinstance(symbol, str):
                     sizes.setdefault(symbol, set()).add(size)
         return {symbol: found.pop() for symbol, found in sizes.items() if len(found) == 1}
+
+
+def _holds(path: str, word: bytes) -> bool:
+    """Whether the bytes are in a file; read in parts, for the memory of this process is measured."""
+    end = b""
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            if word in end + part:
+                return True
+            end = part[-len(word) :]
+    return False
 
 
 def _fastest_ns(session: Any, feeds: Arrays) -> int:
