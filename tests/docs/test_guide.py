@@ -157,6 +157,9 @@ def test_sparsifying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (recipe,) = blocks("sparsifying.md", "yaml")
     Path("recipe.yaml").write_text(recipe)
     Path("theirs.yaml").write_text("modifiers: [!ConstantPruningModifier {params: __ALL__}]")
+    write_tiny_model(tmp_path / "dense.onnx", features=16, outputs=32)
+    Path("samples").mkdir()
+    np.savez("samples/0.npz", x=np.ones((8, 16), np.float32))
     for commands in blocks("sparsifying.md", "console"):
         program, *arguments = shlex.split(commands.removeprefix("$ "))
         assert program == "colonnade"
