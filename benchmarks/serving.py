@@ -379,16 +379,19 @@ def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
         traffic = _traffic(running, request)
         unloaded = _closed(running, request, 1, 2 * step_s)
 
-        async def work() -> tuple[Step, list[Usage]]:
+        async def work() -> tuple[Step, list[Usage], list[float]]:
             samples: list[Usage] = []
             watcher = asyncio.create_task(watch(running.pid, samples))
+            before, start = _cpu_s(running.pid), time.perf_counter()
             loaded = await send_open_loop(
                 replace(traffic, warm_up_s=settle_s), 2.0 * best.goodput_per_s, chosen.seconds
             )
+            wall_s = time.perf_counter() - start
+            shares = [(b - a) / wall_s for a, b in zip(before, _cpu_s(running.pid), strict=True)]
             watcher.cancel()
-            return loaded, samples
+            return loaded, samples, shares
 
-        loaded, samples = loop.run(work())
+        loaded, samples, shares = loop.run(work())
     settled = samples[int(settle_s) :]
     rss = [sample.rss_bytes for sample in settled]
     return {
@@ -397,10 +400,24 @@ def overload(chosen: argparse.Namespace) -> Mapping[str, Any]:
         "loaded": asdict(loaded),
         "goodput_share": loaded.goodput_per_s / best.goodput_per_s,
         "p99_ratio": _ratio(loaded.p99_ms, unloaded.p99_ms),
+        "event_loop_share_of_cpu": shares[0],
+        "other_threads_share_of_cpu": shares[1],
         "rss_growth": max(rss) / rss[0] - 1.0 if rss else None,
         "descriptors": sorted({sample.descriptors for sample in settled})[-1:],
         "threads": sorted({sample.threads for sample in settled}),
     }
+
+
+def _cpu_s(pid: int) -> tuple[float, float]:
+    """CPU time so far of a process's first thread (the event loop) and of all others."""
+    first = others = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        seconds = int((task / "schedstat").read_text().split()[0]) / 1e9
+        if int(task.name) == pid:
+            first = seconds
+        else:
+            others += seconds
+    return first, others
 
 
 def _saturation_of(model: Mapping[str, Any], seconds: float, tokens: int) -> Step:

@@ -23,6 +23,7 @@ from accuracy.fashion import Split, accuracy, batches
 from accuracy.networks import ResNet
 from accuracy.nm import rate
 from colonnade.sparsify import Recipe, sparsify
+from colonnade.search.folder import run_file
 from colonnade.sparsify.export import export_onnx
 from colonnade.sparsify.layers import list_layers
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
@@ -126,7 +127,7 @@ def in_engine(model: nn.Module, test: Split, name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.onnx"
         sample = test.images[:EXPORT_IMAGES]
-        export_onnx(model, sample, path, runner=_run)
+        export_onnx(model, sample, path, runner=run_file)
         engine = colonnade.compile(str(path))
         found, expected, error = [], [], 0.0
         for start in range(0, len(test.labels), EXPORT_IMAGES):
@@ -151,7 +152,3 @@ def _logits(model: nn.Module, images: Tensor) -> np.ndarray:
     with torch.no_grad():
         logits: np.ndarray = model(images).numpy()
     return logits
-
-
-def _run(path: Path, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return dict(colonnade.compile(str(path)).run(dict(feed)))

@@ -7,7 +7,6 @@ Runtime on the dense float32 one.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from accuracy.texts import TASKS, Texts
 from candidates import Candidate, time_in_turns
 from colonnade.bench.harness import Schedule
 from colonnade.bench.machine import describe_machine
+from colonnade.search.folder import run_file
 from colonnade.sparsify.export.onnx import export_onnx
 
 TASK = "bbc"
@@ -80,14 +80,7 @@ def _make_files(seed: int, train: Texts) -> Mapping[str, Path]:
 def _export(model: minilm.Classifier, texts: Texts, path: Path) -> None:
     sample = {name: torch.from_numpy(array) for name, array in _feeds(texts, 0, 2).items()}
     axes = {0: "batch", 1: "sequence"}
-    export_onnx(
-        copy.deepcopy(model), sample, path, runner=_answers, dynamic=dict.fromkeys(sample, axes)
-    )
-
-
-def _answers(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    with colonnade.compile(path, tune="off") as engine:
-        return engine.run(dict(feed))
+    export_onnx(model, sample, path, runner=run_file, dynamic=dict.fromkeys(sample, axes))
 
 
 def _feeds(texts: Texts, first: int, count: int) -> Feeds:

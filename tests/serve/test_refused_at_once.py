@@ -74,7 +74,7 @@ def _send_and_wait_for(found: Running, clients: ThreadPoolExecutor, pending: int
     answer = clients.submit(post, found, INFER, body())
     statistics = found.server.repository.served("tiny").statistics
     while statistics.pending < pending:
-        time.sleep(0.01)
+        time.sleep(0.01)  # the server is in another thread: nothing tells when the request is there
     return answer
 
 

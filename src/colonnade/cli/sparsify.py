@@ -215,8 +215,7 @@ def as_file(model: Path, tokenizer: Path | None, place: Path) -> tuple[Path, Pat
     if _is_function(model):
         from colonnade.search.function import export_function  # loads torch
 
-        name = model.name.rpartition(":")[2]
-        return export_function(str(model), place / f"{name}.onnx"), tokenizer
+        return export_function(str(model), place / f"{_stem(model)}.onnx"), tokenizer
     return model, tokenizer
 
 

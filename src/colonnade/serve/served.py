@@ -103,7 +103,7 @@ class ServedModel:
             elif self._cache is not None:
                 answer, timing = await self._answer_once(request, prepared, self._cache)
             else:
-                found = self._try_here(prepared, request) if self._fastest_s else None
+                found = self._try_here(prepared, request) if self._is_fast else None
                 answer, timing = found or await self._answer(request, prepared)
         except asyncio.CancelledError:
             statistics.add_failure(Kind.CANCELLED.value, time.perf_counter() - start)
@@ -129,7 +129,7 @@ class ServedModel:
     def try_infer(self, request: InferRequest) -> InferResponse | None:
         """The answer at once, of a model that takes hardly any time; None where `infer` has to say
         what comes of it."""
-        if not self._fastest_s or self._cache is not None or self._sequences is not None:
+        if not self._is_fast:
             return None
         start = time.perf_counter()
         prepared = prepare(self.loaded.signature, request.inputs, self.queue.policy.rows_max)

@@ -195,7 +195,7 @@ class Session:
 
     def run(self, outputs: object, feeds: object) -> list[str]:
         del outputs, feeds
-        time.sleep(self.seconds)
+        time.sleep(self.seconds)  # what the worker measures
         return [f"{self.seconds}"]
 
 

@@ -23,7 +23,8 @@ def samples(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     for number in range(3):
         x = rng.standard_normal((4, FEATURES)).astype(np.float32)
-        np.savez(folder / f"{number}.npz", x=x)
+        # Files hold more than a model reads, as those of a data set do.
+        np.savez(folder / f"{number}.npz", x=x, label=number)
     return folder
 
 

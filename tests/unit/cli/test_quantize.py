@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from typer.testing import CliRunner, Result
 
 import colonnade
@@ -18,19 +17,6 @@ from tiny_model import FEATURES
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["quantize", *map(str, arguments)])
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    folder = tmp_path / "samples"
-    folder.mkdir()
-    rng = np.random.default_rng(1)
-    for number in range(3):
-        np.savez(
-            folder / f"{number}.npz", x=rng.standard_normal((4, FEATURES)).astype(np.float32),
-            label=number,
-        )  # fmt: skip
-    return folder
 
 
 def test_a_model_becomes_8_bit(tiny_model: Path, samples: Path, tmp_path: Path) -> None:
