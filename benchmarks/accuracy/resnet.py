@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import colonnade
 from accuracy.fashion import Split, accuracy, batches
 from accuracy.networks import ResNet
 from accuracy.nm import rate
-from colonnade.sparsify import Recipe, sparsify
 from colonnade.search.folder import run_file
+from colonnade.sparsify import Recipe, sparsify
 from colonnade.sparsify.export import export_onnx
 from colonnade.sparsify.layers import list_layers
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
