@@ -45,7 +45,7 @@ class Budget:
     """Epochs of the dense network; of each stage (sparsity, epochs, when it is reached)."""
 
     dense: int = 3
-    stages: tuple[tuple[float, int, float], ...] = ((0.8, 7, 4.0), (0.9, 6, 2.5))
+    stages: tuple[tuple[float, int, float], ...] = ((0.8, 10, 5.0), (0.9, 6, 2.5))
     patterns: tuple[str, ...] = PATTERNS
     one_shot: tuple[float, ...] = ONE_SHOT
 
