@@ -31,10 +31,12 @@ def obc(
     taps: int = 1,
     damping: float = DAMPING,
     effort: Elimination = DEFAULT_EFFORT,
+    keeps_zeros: bool = False,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Prune [rows, cols], both multiples of the pattern's blocks or groups, to each sparsity.
 
     One first pass serves all of them: removals for a lower sparsity begin those for a higher one.
+    `keeps_zeros`: weights that are zero stay zero, whatever the others lose.
     """
     safe = damped(hessian, damping)
     wide = weights.astype(np.float64)
@@ -42,7 +44,6 @@ def obc(
     match pattern:
         case Vector("filter"):
             masks = [make_mask((wide @ hessian) * wide, pattern, s) for s in sparsities]
-            return [(np.where(mask, wide, 0.0), mask) for mask in masks]  # no row is left to repair
         case Vector():
             height = len(wide)
             masks = _channel_masks(wide, safe, taps, sparsities, effort)
@@ -55,6 +56,8 @@ def obc(
             masks = _masks(wide, safe, (height, width), sparsities, effort)
         case Unstructured():
             masks = _masks(wide, safe, (1, 1), sparsities, effort)
+    if keeps_zeros:  # they cost nothing, so they went first; these are beyond the sparsity
+        height, masks = 1, [mask & (wide != 0) for mask in masks]
     return [(fit(wide, safe, mask, height=height), mask) for mask in masks]
 
 

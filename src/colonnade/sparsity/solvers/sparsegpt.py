@@ -33,22 +33,28 @@ def sparsegpt(
     damping: float = DAMPING,
     panel_cols: int = PANEL_COLS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prune [rows, cols]; `cols` must be a multiple of the pattern's groups."""
+    """Prune [rows, cols]; `cols` must be a multiple of the pattern's groups.
+
+    With a grid, weights that are zero stay zero: they make nothing good, and go first.
+    """
     factor = _inverse_factor(damped(hessian, damping))
+    free = None if grid is None else weights != 0
     match pattern:
         case Vector():
             costs = _vector_costs(weights, hessian, factor, pattern)
             fixed = make_mask(costs, pattern, sparsity, taps=taps)
-            return _sweep(weights, factor, _slices_of(fixed), panel_cols, panel_cols, grid)
+            choose, unit = _slices_of(fixed), panel_cols
         case NM(_, unit):
             panel_cols = max(panel_cols // unit, 1) * unit
-            return _sweep(weights, factor, _by_column(pattern, 0.0), unit, panel_cols, grid)
-        case Block(height, unit):
-            panel_cols = max(panel_cols // unit, 1) * unit
-            choose = _by_block(height, unit, sparsity)
+            choose = _by_column(pattern, 0.0)
+        case Block(height, width):
+            unit = panel_cols = max(panel_cols // width, 1) * width
+            choose = _by_block(height, width, sparsity)
         case Unstructured():
-            choose = _by_column(pattern, sparsity)
-    return _sweep(weights, factor, choose, panel_cols, panel_cols, grid)
+            choose, unit = _by_column(pattern, sparsity), panel_cols
+    if free is not None:
+        choose = _among(free, choose)
+    return _sweep(weights, factor, choose, unit, panel_cols, grid)
 
 
 def refit(
@@ -59,7 +65,7 @@ def refit(
     grid: Grid | None = None,
     damping: float = DAMPING,
 ) -> np.ndarray:
-    """The sweep with a mask that is given; an all-true mask and a grid is plain GPTQ."""
+    """The sweep with a mask that is given; with that of the nonzeros and a grid it is GPTQ."""
     factor = _inverse_factor(damped(hessian, damping))
     return _sweep(weights, factor, _slices_of(mask), PANEL_COLS, PANEL_COLS, grid)[0]
 
@@ -118,6 +124,16 @@ def _by_block(height: int, width: int, sparsity: float) -> Chooser:
         return make_mask(costs, Block(height, width), sparsity)
 
     return choose
+
+
+def _among(free: np.ndarray, choose: Chooser) -> Chooser:
+    """Of the free weights only; the others count as the zeros that they will be again."""
+
+    def choose_free(weights: np.ndarray, factor: np.ndarray, part: slice) -> np.ndarray:
+        is_free = free[:, part]
+        return choose(np.where(is_free, weights, 0.0), factor, part) & is_free
+
+    return choose_free
 
 
 def _slices_of(mask: np.ndarray) -> Chooser:
