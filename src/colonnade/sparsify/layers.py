@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,6 +17,18 @@ PRUNABLE = "prunable"
 """The target that stands for the weights of all linear and convolutional layers."""
 
 
+class Holder(NamedTuple):
+    """A module that holds a parameter, and the parameter's name there."""
+
+    name: str
+    module: nn.Module
+
+    @property
+    def module_name(self) -> str:
+        """Of the module in the model; "" is the model itself."""
+        return self.name.rpartition(".")[0]
+
+
 @dataclass(frozen=True)
 class Layer:
     """One weight: its name in `named_parameters()`, its module, and where its outputs lie."""
@@ -24,6 +37,18 @@ class Layer:
     weight: nn.Parameter
     module: nn.Module
     rows_axis: int = 0
+    others: tuple[Holder, ...] = ()
+    """Where else a tied weight is held."""
+
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """All of them; a recipe may name the weight by any."""
+        return Holder(self.name, self.module), *self.others
+
+    def is_named_itself(self, targets: Collection[str]) -> bool:
+        """Whether one of `targets` is a name of the weight or of its module, not a class of them."""
+        names = {name for held in self.holders for name in (held.name, held.module_name)}
+        return not names.isdisjoint(targets)
 
     @property
     def taps(self) -> int:
@@ -65,7 +90,9 @@ def find_layers(
     A target is "prunable", the name of a parameter or module, a class of modules ("Linear"), or
     "re:" and a regular expression that matches the beginning of a parameter's name. "prunable" and
     regular expressions take linear and convolutional layers only, names and classes any weight with
-    two axes. Each must name something, or the recipe does not fit the model.
+    two axes. Each must name something, or the recipe does not fit the model. A tied weight goes by
+    all of its names, and is "prunable" if every module that holds it is: not the head of a language
+    model that is its embedding as well.
     """
     layers = list_layers(model)
     chosen: set[str] = set()
@@ -88,34 +115,40 @@ def find_layers(
 def find_parameters(model: nn.Module, targets: Sequence[str]) -> list[tuple[str, nn.Parameter]]:
     """Parameters of any shape: "all", names of parameters or modules, classes, "re:" patterns."""
     inner = unwrap(model)
-    owners = {
-        f"{prefix}.{name}".lstrip("."): (prefix, module)
-        for prefix, module in inner.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
-    }
+    holders = _find_holders(inner)
     found: dict[str, nn.Parameter] = {}
     parameters = list(inner.named_parameters())
     for target in targets:
         matches = {
             name: parameter
             for name, parameter in parameters
-            if target == "all" or _matches(target, name, *owners[name])
+            if target == "all" or any(_matches(target, held) for held in holders[id(parameter)])
         }
         if not matches:
-            near = _near(target, [name for name, _ in parameters])
+            near = _near(target, [held.name for each in holders.values() for held in each])
             raise RecipeError(f"no parameter matches {target!r}{near}", parameter="targets")
         found |= matches
     return list(found.items())
 
 
 def _iterate_layers(model: nn.Module) -> Iterator[Layer]:
-    seen: set[int] = set()
-    for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.ndim < 2 or parameter.numel() == 0 or id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            yield Layer(f"{prefix}.{name}".lstrip("."), parameter, module, _rows_axis(module))
+    holders = _find_holders(model)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2 or parameter.numel() == 0:
+            continue
+        first, *others = holders[id(parameter)]
+        yield Layer(name, parameter, first.module, _rows_axis(first.module), tuple(others))
+
+
+def _find_holders(model: nn.Module) -> dict[int, list[Holder]]:
+    """By identity of the parameter, in the order of `named_parameters()`; modules that have several
+    names come once for each."""
+    found: dict[int, list[Holder]] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            held = Holder(f"{prefix}.{name}".lstrip("."), module)
+            found.setdefault(id(parameter), []).append(held)
+    return found
 
 
 def _rows_axis(module: nn.Module) -> int:
@@ -124,26 +157,27 @@ def _rows_axis(module: nn.Module) -> int:
     return int(isinstance(module, transposed) or type(module).__name__ == "Conv1D")
 
 
-def _is_prunable(layer: Layer) -> bool:
+def _is_prunable(module: nn.Module) -> bool:
     return (
-        isinstance(layer.module, nn.Linear | nn.modules.conv._ConvNd | nn.MultiheadAttention)
-        or type(layer.module).__name__ == "Conv1D"
+        isinstance(module, nn.Linear | nn.modules.conv._ConvNd | nn.MultiheadAttention)
+        or type(module).__name__ == "Conv1D"
     )
 
 
 def _is_named(layer: Layer, target: str) -> bool:
     if target == PRUNABLE:
-        return _is_prunable(layer)
-    if target.startswith("re:") and not _is_prunable(layer):
-        return False
-    return _matches(target, layer.name, layer.name.rpartition(".")[0], layer.module)
-
-
-def _matches(target: str, name: str, module_name: str, module: nn.Module) -> bool:
+        return all(_is_prunable(held.module) for held in layer.holders)
+    holders = layer.holders
     if target.startswith("re:"):
-        return _compile(target[3:]).match(name) is not None
-    return target in (name, module_name) or target in {
-        cls.__name__ for cls in type(module).__mro__ if cls is not nn.Module
+        holders = tuple(held for held in holders if _is_prunable(held.module))
+    return any(_matches(target, held) for held in holders)
+
+
+def _matches(target: str, held: Holder) -> bool:
+    if target.startswith("re:"):
+        return _compile(target[3:]).match(held.name) is not None
+    return target in (held.name, held.module_name) or target in {
+        cls.__name__ for cls in type(held.module).__mro__ if cls is not nn.Module
     }
 
 
@@ -157,12 +191,13 @@ def _compile(pattern: str) -> re.Pattern[str]:
 
 
 def _no_layer(target: str, layers: Sequence[Layer]) -> str:
-    names = [layer.name for layer in layers]
-    names += [name.rpartition(".")[0] for name in names]
-    names += sorted({type(layer.module).__name__ for layer in layers})
+    holders = [held for layer in layers for held in layer.holders]
+    names = [name for held in holders for name in (held.name, held.module_name)]
+    names += sorted({type(held.module).__name__ for held in holders})
     return f"no layer of the model matches {target!r}{_near(target, names)}"
 
 
 def _near(target: str, names: Sequence[str]) -> str:
-    near = difflib.get_close_matches(target.removeprefix("re:"), names, n=3, cutoff=0.5)
+    unique = list(dict.fromkeys(names))
+    near = difflib.get_close_matches(target.removeprefix("re:"), unique, n=3, cutoff=0.5)
     return f"; near: {', '.join(near)}" if near else ""

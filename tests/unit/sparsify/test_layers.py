@@ -21,26 +21,61 @@ class Small(nn.Module):
         self.empty.weight = nn.Parameter(torch.zeros(3, 0))
 
 
-def names(*targets: str, ignore: tuple[str, ...] = ()) -> list[str]:
-    return [layer.name for layer in find_layers(Small(), targets, ignore)]
+class HeadFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lm_head = nn.Linear(4, 8, bias=False)
+        self.body = nn.Linear(4, 4)
+        self.embed = nn.Embedding(8, 4)
+        self.embed.weight = self.lm_head.weight
+
+
+def names(*targets: str, ignore: tuple[str, ...] = (), model: nn.Module | None = None) -> list[str]:
+    return [layer.name for layer in find_layers(model or Small(), targets, ignore)]
 
 
 def test_targets() -> None:
     assert names("prunable") == ["body.0.weight", "body.2.weight"]
-    assert names("Linear") == ["body.2.weight"]
+    assert names("Linear") == ["embed.weight", "body.2.weight"]
     assert names("body.2") == ["body.2.weight"]
     assert names("body.2.weight", "Conv2d") == ["body.0.weight", "body.2.weight"]
     assert names("re:body") == ["body.0.weight", "body.2.weight"]
     assert names("prunable", ignore=("Conv2d",)) == ["body.2.weight"]
 
 
-def test_a_tied_weight_counts_once_under_its_first_name() -> None:
-    assert names("embed") == ["embed.weight"]
+@pytest.mark.parametrize(
+    "target", ["embed", "embed.weight", "Embedding", "head", "head.weight", "re:.*head", "re:head"]
+)
+def test_a_tied_weight_counts_once_and_has_all_its_names(target: str) -> None:
+    if target != "Embedding":
+        assert names(target) == ["embed.weight"]
+    assert names("Linear", ignore=(target,)) == ["body.2.weight"]
+    assert names("prunable", ignore=(target,)) == ["body.0.weight", "body.2.weight"]
+
+
+def test_an_embedding_that_is_a_head_as_well_is_pruned_by_name_only() -> None:
+    assert names("prunable", "lm_head", model=HeadFirst()) == ["lm_head.weight", "body.weight"]
+    assert names("prunable", model=HeadFirst()) == ["body.weight"]
+
+
+def test_a_module_under_two_names() -> None:
+    model = nn.Module()
+    model.first = model.second = nn.Linear(2, 2)
+    model.third = nn.Linear(2, 2)
+    for target in ("first", "second", "second.weight", "re:second"):
+        assert names(target, model=model) == ["first.weight"]
+        assert names("prunable", ignore=(target,), model=model) == ["third.weight"]
+
+
+def test_a_tied_parameter_has_all_its_names() -> None:
+    for target in ("embed", "head", "head.weight", "re:head"):
+        assert [name for name, _ in find_parameters(Small(), (target,))] == ["embed.weight"]
 
 
 @pytest.mark.parametrize(
     ("targets", "ignore", "message"),
     [
+        (("heat",), (), "near: head"),
         (("body.3",), (), "no layer of the model matches 'body.3'; near: body.2"),
         (("Liner",), (), "near: Linear"),
         (("re:nothing",), (), "no layer of the model matches 're:nothing'"),
