@@ -130,6 +130,49 @@ def test_nan_in_the_file_only_is_a_mismatch(tmp_path: Path) -> None:
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", runner=broken)
 
 
+class MaskedLogits(nn.Module):
+    """Logits of which one is masked."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.value = nn.Linear(8, 8), value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """With the first one masked."""
+        logits: Tensor = self.linear(x)
+        return logits.masked_fill(torch.arange(8) == 0, self.value)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan, torch.finfo(torch.float32).min])
+def test_masked_elements_do_not_hide_the_others(tmp_path: Path, value: float) -> None:
+    def wrong(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {
+            name: np.where(np.abs(array) < 1e30, array + np.float32(0.1), array)
+            for name, array in engine(path, feed).items()
+        }
+
+    def unmasked(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {
+            name: np.where(np.abs(array) < 1e30, array, np.float32(np.inf))
+            for name, array in engine(path, feed).items()
+        }
+
+    model = MaskedLogits(value)
+    assert export_onnx(model, X, tmp_path / "m.onnx", runner=engine).max_error < 1e-6
+    for runner in (wrong, unmasked):
+        with pytest.raises(ExportError, match="the file's answers differ"):
+            export_onnx(model, X, tmp_path / "m.onnx", runner=runner)
+
+
+def test_nothing_but_nan_is_alike(tmp_path: Path) -> None:
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.nan
+
+    assert export_onnx(Nothing(), X, tmp_path / "m.onnx", runner=engine).max_error == 0.0
+
+
 def test_a_model_that_branches_on_values_is_refused(tmp_path: Path) -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
