@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from colonnade.errors import InputError
+from colonnade.errors import InputError, ModelError
 from colonnade.ir import Graph
 from colonnade.pruning.compare import compare_outputs
 from colonnade.pruning.layers import Layer, find_layers
@@ -22,8 +22,8 @@ from colonnade.quantization.calibrate import Progress
 from colonnade.quantization.data.open import Reading, open_source
 from colonnade.quantization.data.source import Source, checked_source
 from colonnade.sparsity.allocation import ALLOCATIONS, Allocation
-from colonnade.sparsity.masks import check_sparsity
-from colonnade.sparsity.patterns import Pattern, implied_sparsity, parse_pattern, why_not
+from colonnade.sparsity.masks import Scope, check_sparsity, count_units
+from colonnade.sparsity.patterns import NM, Pattern, implied_sparsity, parse_pattern, why_not
 from colonnade.sparsity.solvers.damping import error_of
 from colonnade.sparsity.solvers.solve import METHODS, NEEDS, Method, Tuning, solve_many
 
@@ -222,12 +222,26 @@ def _read(
     graph = import_model(model)
     proto = load_proto(model)
     found, refused = find_layers(graph, constant_names(proto))
+    _check_finite(graph, found)
     chosen, refused = _choose(found, refused, *choice, options.pattern)
     source = checked_source(open_source(calibration, graph, reading), graph, samples_max)
     compared_on = source
     if validation is not None:
         compared_on = checked_source(open_source(validation, graph, reading), graph, None)
     return _Job(graph, proto, found, chosen, refused, options, source, compared_on, threads)
+
+
+def _check_finite(graph: Graph, layers: Sequence[Layer]) -> None:
+    """Raise ModelError for a constant of a layer with values that no solver can weigh."""
+    for layer in layers:
+        for name in (layer.weights, *([layer.bias.name] if layer.bias else [])):
+            is_finite = np.isfinite(graph.constants[name])
+            if not is_finite.all():
+                raise ModelError(
+                    f"tensor {name!r} of layer {layer.name!r} holds {int((~is_finite).sum())} "
+                    "values that are NaN or infinite, so nothing can be pruned by them; repair the "
+                    "model"
+                )
 
 
 def _shares(job: _Job, sparsity: float) -> dict[str, float]:
@@ -317,7 +331,7 @@ class _Run:
             job.graph.name, job.options.method, str(job.options.pattern), job.options.allocation,
             sum(1 for _ in job.source()), compared, self._records(), outputs,
             sum(layer.size for layer in job.chosen), sum(self._zeros.values()),
-            sum(layer.size for layer in job.found),
+            sum(layer.size for layer in job.found), tuple(self._remarks()),
         )  # fmt: skip
         proto = load_proto(job.proto)
         replace_constants(proto, self._changed, {METADATA_KEY: self._metadata(report)})
@@ -340,6 +354,22 @@ class _Run:
                 why = job.refused[node.name]
                 records.append(LayerRecord(node.name, node.op, shape, zeros, None, why))
         return tuple(records)
+
+    def _remarks(self) -> Iterator[str]:
+        """Layers that are too small to get the share that was asked for."""
+        options = self._job.options
+        scope: Scope = "row" if options.method == "wanda" else "matrix"
+        for layer in self._job.chosen:
+            units = count_units(
+                options.pattern, layer.rows, layer.cols, scope=scope, taps=layer.taps
+            )
+            share = self.shares[layer.name]
+            if isinstance(options.pattern, NM) or round(share * units) < units:
+                continue
+            yield (
+                f"{layer.name}: one of its {units} units of pattern {options.pattern} stays, so it "
+                f"has {self._zeros[layer.name] / layer.size:.1%} zeros, not {share:.1%}"
+            )
 
     def _metadata(self, report: Report) -> str:
         return json.dumps({

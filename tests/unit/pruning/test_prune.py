@@ -14,6 +14,7 @@ from onnx import numpy_helper, parser
 import colonnade
 from colonnade.errors import InputError, ModelError
 from colonnade.pruning import prune, prune_many
+from colonnade.pruning.compare import OutputSums
 from colonnade.sparsity import METHODS, Method
 
 Feeds = dict[str, np.ndarray]
@@ -298,3 +299,53 @@ def test_a_file_that_cannot_be_written(conv: onnx.ModelProto, tmp_path: Path) ->
     with pytest.raises(ModelError, match="cannot be written"):
         made.save(out)
     assert [p.name for p in tmp_path.iterdir()] == ["out.onnx"]
+
+
+def test_nan_is_no_agreement() -> None:
+    exact, answer = np.array([[1.0, 2.0], [1.0, np.nan]]), np.array([[1.0, 3.0], [1.0, np.nan]])
+    compared = OutputSums()
+    compared.add(exact, answer)
+    assert compared.record("y").agreement == 0.5
+    compared.add(exact[:1], np.array([[np.nan, np.nan]]))
+    assert compared.record("y").agreement == pytest.approx(1 / 3)
+    assert compared.record("y").sqnr_db == -np.inf
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["w2", "b1", "mm"])
+def test_a_model_of_broken_weights(conv: onnx.ModelProto, name: str, value: float) -> None:
+    model = onnx.ModelProto.FromString(conv.SerializeToString())
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[1] = value
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+
+    def unread() -> list[Feeds]:
+        raise AssertionError("the data was read")
+
+    with pytest.raises(ModelError, match=f"'{name}' .* holds 1 values that are NaN or infinite"):
+        prune(model, unread, sparsity=0.5, method="magnitude")
+
+
+TINY = {
+    ("filter", 0.95, "magnitude"): 9 / 10,
+    ("filter", 0.95, "obc"): 9 / 10,
+    ("channel", 0.9, "sparsegpt"): 2 / 3,
+    ("channel", 0.9, "obc"): 2 / 3,
+    ("unstructured", 0.99, "magnitude"): 29 / 30,
+    ("unstructured", 0.99, "obc"): 29 / 30,
+    ("unstructured", 0.9, "wanda"): 2 / 3,
+    ("10x1", 0.9, "obc"): 2 / 3,
+}
+
+
+@pytest.mark.parametrize(("pattern", "sparsity", "method"), TINY)
+def test_one_unit_of_a_layer_stays(pattern: str, sparsity: float, method: Method) -> None:
+    model = make_model("(float[N,3] x) => (float[N,10] y) { y = MatMul(x, w) }", {"w": (3, 10)})
+    data = feeds((4, 3), 2)
+    made = prune(model, data, sparsity=sparsity, pattern=pattern, method=method)
+    share = TINY[pattern, sparsity, method]
+    assert made.report.sparsity == pytest.approx(share)
+    (remark,) = made.report.remarks
+    assert f"{share:.1%} zeros, not {sparsity:.1%}" in remark
+    assert prune(model, data, sparsity=0.3, method="magnitude").report.remarks == ()
