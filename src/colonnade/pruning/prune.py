@@ -14,7 +14,7 @@ import numpy as np
 from colonnade.errors import InputError, ModelError
 from colonnade.ir import Graph
 from colonnade.pruning.compare import compare_outputs
-from colonnade.pruning.layers import Layer, find_layers
+from colonnade.pruning.layers import Layer, find_layers, name_nodes, weights_of
 from colonnade.pruning.report import LayerRecord, Report
 from colonnade.pruning.share_out import NEEDS_STATISTICS, share_out
 from colonnade.pruning.statistics import Statistics, collect
@@ -341,18 +341,19 @@ class _Run:
         job = self._job
         layers = {layer.name: layer for layer in job.found}
         records = []
-        for node in job.graph.nodes:
-            layer = layers.get(node.name)
-            if layer is not None and node.name in self._zeros:
-                share = self._zeros[node.name] / layer.size
-                error = self.errors[node.name]
-                records.append(LayerRecord(node.name, node.op, layer.shape, share, error, ""))
-            elif node.name in job.refused:
-                weights = job.graph.constants.get(layer.weights if layer else node.inputs[1])
+        for name, node in zip(name_nodes(job.graph), job.graph.nodes, strict=True):
+            layer = layers.get(name)
+            if layer is not None and name in self._zeros:
+                share = self._zeros[name] / layer.size
+                records.append(
+                    LayerRecord(name, node.op, layer.shape, share, self.errors[name], "")
+                )
+            elif name in job.refused:
+                weights = job.graph.constants.get(weights_of(job.graph, node))
                 shape = () if weights is None else weights.shape
                 zeros = 0.0 if weights is None else float(np.mean(weights == 0))
-                why = job.refused[node.name]
-                records.append(LayerRecord(node.name, node.op, shape, zeros, None, why))
+                why = job.refused[name]
+                records.append(LayerRecord(name, node.op, shape, zeros, None, why))
         return tuple(records)
 
     def _remarks(self) -> Iterator[str]:

@@ -47,8 +47,12 @@ LINEAR = """
 LINEAR_SHAPES = {"wf": (16, 32), "bf": (32,), "wt": (16, 32), "g0t": (32, 16)}
 
 
-def make_model(text: str, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
+def make_model(
+    text: str, shapes: dict[str, tuple[int, ...]], others: dict[str, np.ndarray] | None = None
+) -> onnx.ModelProto:
     model = parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> g {text}')
+    for name, array in (others or {}).items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
     rng = np.random.default_rng(7)
     for name, shape in shapes.items():
         array = rng.standard_normal(shape).astype(np.float32)
@@ -349,3 +353,67 @@ def test_one_unit_of_a_layer_stays(pattern: str, sparsity: float, method: Method
     (remark,) = made.report.remarks
     assert f"{share:.1%} zeros, not {sparsity:.1%}" in remark
     assert prune(model, data, sparsity=0.3, method="magnitude").report.remarks == ()
+
+
+BIAS = """
+(float[N,16] x) => (float[N,8] y) {
+  b = Constant <value_floats = [1.0,1.0,1.0,1.0,1.0,1.0,1.0,1.0]> ()
+  a = MatMul(x, w)
+  y = Add(a, b)
+}"""
+
+
+def test_a_bias_that_is_no_tensor_of_the_file_stays() -> None:
+    model = make_model(BIAS, {"w": (16, 8)})
+    made = prune(model, feeds((4, 16), 3), sparsity=0.5)
+    assert made.report.num_pruned == 1
+    assert made.proto.graph.node == model.graph.node
+
+
+def test_nodes_of_one_name() -> None:
+    text = """
+    (float[N,16] x) => (float[N,8] y, float[N,8] z) {
+      a = MatMul(x, w1)  r = Relu(a)  y = MatMul(r, w2)  z = MatMul(x, w3)
+    }"""
+    model = make_model(text, {"w1": (16, 32), "w2": (32, 8), "w3": (16, 8)})
+    data = feeds((4, 16), 3)
+    unique = prune(model, data, sparsity=0.5, sequential=True)
+    for node, name in zip(model.graph.node, ("fc", "relu", "fc", "fc#2"), strict=True):
+        node.name = name
+    made = prune(model, data, sparsity=0.5, sequential=True)
+    assert [layer.name for layer in made.report.layers] == ["fc", "fc#3", "fc#2"]
+    assert weights_of(made.proto).keys() == weights_of(unique.proto).keys()
+    for name, array in weights_of(unique.proto).items():
+        assert (weights_of(made.proto)[name] == array).all()
+    one = prune(model, data, sparsity=0.5, layers=["fc#3"])
+    assert {layer.name for layer in one.report.layers if not layer.why} == {"fc#3"}
+
+
+UNKNOWN = """
+(float[16,16] x, int64 trip, bool go) => (float[16,16] y) {
+  a = MatMul(x, w)
+  l = MatMul(u, a)
+  e = Einsum <equation = "ij,jk->ik"> (l, v)
+  d = DequantizeLinear(q, s)
+  m = MatMul(e, d)
+  y = Loop(trip, go, m) <body = b (int64 i, bool c, float[16,16] t) => (bool k, float[16,16] o) {
+    k = Identity(c)
+    o = MatMul(t, w4)
+  }>
+}"""
+
+
+def test_layers_that_pruning_does_not_know_are_listed() -> None:
+    shape = (16, 16)
+    integers = {"q": np.eye(16, dtype=np.int8), "s": np.array(0.1, np.float32)}
+    model = make_model(UNKNOWN, dict.fromkeys(("w", "u", "v", "w4"), shape), integers)
+    sample = {"x": np.eye(16, dtype=np.float32), "trip": np.array(1), "go": np.array(True)}
+    made = prune(model, [sample], sparsity=0.5, method="magnitude")
+    found = {layer.name: (layer.shape, layer.why) for layer in made.report.layers}
+    assert found == {
+        "n0_a": (shape, ""),
+        "n1_l": (shape, "its weights are on the left"),
+        "n2_e": (shape, "one-shot pruning does not know Einsum"),
+        "n4_m": (shape, "its weights are int8 already: prune before you quantize"),
+        "n5_y": (shape, "its body reads w4; bodies of Loop are not pruned"),
+    }
