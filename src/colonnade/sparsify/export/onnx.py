@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -226,10 +227,12 @@ def _write_metadata(model: Any) -> dict[str, Zeros]:
 
 
 def _weight_matrix(value: Any) -> np.ndarray | None:
-    """A weight as outputs x inputs; None for what is no weight of a product or convolution."""
-    tensor, is_transposed = value.const_value, False
+    """A weight as outputs x inputs, several matrices one below the other; None for what is no
+    weight of a product or convolution."""
+    tensor = value.const_value
     if tensor is None or len(tensor.shape) < 2:
         return None
+    array: np.ndarray = tensor.numpy()
     while True:
         uses = list(value.uses())
         if not uses or len({(node.op_type, position) for node, position in uses}) != 1:
@@ -237,15 +240,16 @@ def _weight_matrix(value: Any) -> np.ndarray | None:
         node, position = uses[0]
         if node.op_type not in _ON_THE_WAY or position != 0:
             break
-        is_transposed ^= node.op_type == "Transpose"
+        if node.op_type == "Transpose":
+            array = array.transpose(node.attributes.get_ints("perm", None))
         value = node.outputs[0]
     if node.op_type not in ("MatMul", "Gemm", "Conv") or position != 1:
         return None
-    array: np.ndarray = tensor.numpy()
     if node.op_type == "Conv":
         return np.moveaxis(array, 1, -1).reshape(array.shape[0], -1)
     has_rows = node.op_type == "Gemm" and node.attributes.get_int("transB", 0)
-    return array if array.ndim == 2 and bool(has_rows) != is_transposed else array.T
+    rows = array if has_rows else array.swapaxes(-1, -2)
+    return rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
 
 
 def _feed(

@@ -94,6 +94,27 @@ def test_the_reference_evaluator_is_the_default_runner(tmp_path: Path) -> None:
     assert found.inputs == ("image",)
 
 
+class Batched(nn.Module):
+    """A product with two matrices of 2:4 zeros along their inputs, stored in any order of axes."""
+
+    def __init__(self, order: tuple[int, int, int]) -> None:
+        super().__init__()
+        weight = (torch.ones(16, 8) * two_of_four(torch.ones(8, 16)).T).expand(2, 16, 8)
+        self.order = order
+        self.weight = nn.Parameter(weight.permute(tuple(np.argsort(order))).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[2, n, 16] to [2, n, 8]."""
+        return torch.matmul(x, self.weight.permute(self.order))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)])
+def test_a_batch_of_weight_matrices(tmp_path: Path, order: tuple[int, int, int]) -> None:
+    found = export_onnx(Batched(order), torch.ones(2, 4, 16), tmp_path / "m.onnx", runner=engine)
+    (zeros,) = found.zeros.values()
+    assert (zeros.sparsity, zeros.structure) == (0.5, "2:4")
+
+
 def test_axes_that_vary(tmp_path: Path) -> None:
     model = Small().eval()
     export_onnx(
