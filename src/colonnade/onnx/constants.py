@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
-
-from colonnade.errors import ModelError
-from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 
@@ -47,24 +43,6 @@ def replace_constants(
         entry = next((e for e in model.metadata_props if e.key == key), None)
         entry = model.metadata_props.add(key=key) if entry is None else entry
         entry.value = value
-
-
-def save_proto(model: ModelProto, path: str | os.PathLike[str]) -> None:
-    """Write the file at once or not at all; above 2 GiB, constants go to `<path>.data`."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        if model.ByteSize() <= MAX_MESSAGE_BYTES:
-            partial.write_bytes(model.SerializeToString())
-        else:
-            onnx.save_model(
-                model, str(partial), save_as_external_data=True, location=f"{target.name}.data"
-            )
-        partial.replace(target)
-    except OSError as error:
-        raise ModelError(f"{target} cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _tensors(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:

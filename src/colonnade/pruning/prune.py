@@ -49,14 +49,20 @@ class PrunedModel:
     report: Report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the ONNX file, at once or not at all."""
-        from colonnade.onnx.constants import save_proto
+        """Write the ONNX file, at once or not at all; above 2 GiB, its constants go to a file
+        `<path>.<hash>.data` beside it."""
+        from colonnade.onnx.saving import save_proto
 
         save_proto(self.proto, path)
 
     def to_bytes(self) -> bytes:
-        """The ONNX file in memory."""
-        return bytes(self.proto.SerializeToString())
+        """The ONNX file in memory. Raises ModelError above 2 GiB."""
+        from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
+
+        made = bytes(self.proto.SerializeToString())
+        if len(made) > MAX_MESSAGE_BYTES:
+            raise ModelError(f"the model takes {len(made)} bytes, one message 2 GiB: save() it")
+        return made
 
 
 def prune(
