@@ -20,7 +20,7 @@ from colonnade.pruning.share_out import NEEDS_STATISTICS, share_out
 from colonnade.pruning.statistics import Statistics, collect
 from colonnade.quantization.calibrate import Progress
 from colonnade.quantization.data.open import Reading, open_source
-from colonnade.quantization.data.source import Source, checked_source
+from colonnade.quantization.data.source import Source, blank_inputs, checked_source
 from colonnade.sparsity.allocation import ALLOCATIONS, Allocation
 from colonnade.sparsity.masks import Scope, check_sparsity, count_units
 from colonnade.sparsity.patterns import NM, Pattern, implied_sparsity, parse_pattern, why_not
@@ -363,8 +363,13 @@ class _Run:
         return tuple(records)
 
     def _remarks(self) -> Iterator[str]:
-        """Layers that are too small to get the share that was asked for."""
+        """Data that says nothing, layers that are too small to get the share asked for."""
         options = self._job.options
+        if names := blank_inputs(self._job.source()):
+            yield (
+                f"input {', '.join(map(repr, names))} is 0 in all of the calibration data, which "
+                "says nothing of what layers read in use: give samples as they are met there"
+            )
         scope: Scope = "row" if options.method == "wanda" else "matrix"
         for layer in self._job.chosen:
             units = count_units(

@@ -290,6 +290,8 @@ def test_bad_calibration_data(conv: onnx.ModelProto, tmp_path: Path) -> None:
         prune(conv, tmp_path, sparsity=0.5)
     with pytest.raises(InputError, match="NaN or infinite"):
         prune(conv, [{"x": np.full((1, 8, 9, 9), np.nan, np.float32)}], sparsity=0.5)
+    with pytest.raises(InputError, match="sample 1: input 'x' has no rows"):
+        prune(conv, [*CONV_FEEDS[:1], {"x": np.zeros((0, 8, 9, 9), np.float32)}], sparsity=0.5)
     with pytest.raises(InputError, match="is not finite on this sample"):
         prune(conv, [{"x": np.full((1, 8, 9, 9), 3e38, np.float32)}], sparsity=0.5)
 
@@ -353,6 +355,15 @@ def test_one_unit_of_a_layer_stays(pattern: str, sparsity: float, method: Method
     (remark,) = made.report.remarks
     assert f"{share:.1%} zeros, not {sparsity:.1%}" in remark
     assert prune(model, data, sparsity=0.3, method="magnitude").report.remarks == ()
+
+
+def test_data_of_nothing_but_zeros_is_remarked(conv: onnx.ModelProto) -> None:
+    zeros = {"x": np.zeros((1, 8, 9, 9), np.float32)}
+    made = prune(conv, [zeros, zeros], sparsity=0.5, method="magnitude")
+    (remark,) = made.report.remarks
+    assert "input 'x' is 0 in all of the calibration data" in remark
+    made = prune(conv, [zeros, CONV_FEEDS[0]], sparsity=0.5, method="magnitude")
+    assert made.report.remarks == ()
 
 
 BIAS = """
