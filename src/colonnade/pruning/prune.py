@@ -6,7 +6,7 @@ import fnmatch
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,14 +26,15 @@ from colonnade.sparsity.masks import Scope, check_sparsity, count_units
 from colonnade.sparsity.patterns import NM, Pattern, implied_sparsity, parse_pattern, why_not
 from colonnade.sparsity.solvers.damping import error_of
 from colonnade.sparsity.solvers.solve import METHODS, NEEDS, Method, Tuning, solve_many
+from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, describe_zeros
 
 if TYPE_CHECKING:
     import onnx
 
     from colonnade.onnx.constants import Source as ModelSource
 
-METADATA_KEY = "colonnade.sparsity"
-"""Entry of the file's metadata: JSON of what was pruned and how."""
+PRUNING_KEY = "colonnade.pruning"
+"""Entry of the file's metadata: JSON of how it was pruned; what is sparse has SPARSITY_KEY."""
 HESSIAN_BYTES = 1 << 30
 """Of statistics that are held at once; more layers take more passes over the data."""
 DAMPING = 0.1
@@ -329,7 +330,7 @@ class _Run:
 
     def result(self) -> PrunedModel:
         """Compare with the dense model, and write."""
-        from colonnade.onnx.constants import load_proto, replace_constants
+        from colonnade.onnx.constants import load_proto, metadata_of, replace_constants
 
         job = self._job
         outputs, compared = compare_outputs(job.graph, self.graph, job.validation, job.threads)
@@ -340,7 +341,18 @@ class _Run:
             sum(layer.size for layer in job.found), tuple(self._remarks()),
         )  # fmt: skip
         proto = load_proto(job.proto)
-        replace_constants(proto, self._changed, {METADATA_KEY: self._metadata(report)})
+        by_tensor = self._describe_zeros()
+        stated = {**_stated_zeros(metadata_of(proto, SPARSITY_KEY)), **by_tensor}
+        how = {key: getattr(report, key) for key in ("method", "pattern", "allocation")}
+        replace_constants(
+            proto,
+            self._changed,
+            {
+                SPARSITY_KEY: json.dumps(stated),
+                PRUNING_KEY: json.dumps({**how, "sparsity": round(report.sparsity, 6)}),
+            },
+            {name: {SPARSITY_KEY: json.dumps(found)} for name, found in by_tensor.items()},
+        )
         return PrunedModel(proto, report)
 
     def _records(self) -> tuple[LayerRecord, ...]:
@@ -383,16 +395,24 @@ class _Run:
                 f"has {self._zeros[layer.name] / layer.size:.1%} zeros, not {share:.1%}"
             )
 
-    def _metadata(self, report: Report) -> str:
-        return json.dumps({
-            "method": report.method,
-            "pattern": report.pattern,
-            "sparsity": round(report.sparsity, 6),
-            "weights": {
-                layer.weights: round(self._zeros[layer.name] / layer.size, 6)
-                for layer in self._job.chosen
-            },
-        })  # fmt: skip
+    def _describe_zeros(self) -> dict[str, dict[str, object]]:
+        """Of the pruned layers, by the names of their weights."""
+        matrices = {
+            layer.weights: layer.to_matrices(self._changed[layer.weights])
+            for layer in self._job.chosen
+        }
+        found = {n: describe_zeros(m.reshape(-1, m.shape[-1])) for n, m in matrices.items()}
+        return {name: asdict(zeros) for name, zeros in found.items() if zeros.structure != DENSE}
+
+
+def _stated_zeros(text: str) -> dict[str, object]:
+    """What a file says already of its sparse tensors."""
+    try:
+        stated = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    entries = stated.items() if isinstance(stated, dict) else ()
+    return {n: found for n, found in entries if isinstance(found, dict) and "structure" in found}
 
 
 def _check_shares(shares: Mapping[str, float], pattern: Pattern, sparsity: float | None) -> None:

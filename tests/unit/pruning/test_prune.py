@@ -126,9 +126,13 @@ def test_everything_else_stays_bit_for_bit(conv: onnx.ModelProto, tmp_path: Path
     before, after = weights_of(conv), weights_of(loaded)
     changed = {name for name, array in before.items() if (array != after[name]).any()}
     assert changed == {"w1"}
-    entry = json.loads({e.key: e.value for e in loaded.metadata_props}["colonnade.sparsity"])
-    assert entry["weights"] == {"w1": 0.5}
-    assert (entry["method"], entry["pattern"]) == ("obc", "unstructured")
+    entries = {e.key: json.loads(e.value) for e in loaded.metadata_props}
+    assert entries == {
+        "colonnade.sparsity": {"w1": {"sparsity": 0.5, "structure": "unstructured"}},
+        "colonnade.pruning": {
+            "method": "obc", "pattern": "unstructured", "allocation": "uniform", "sparsity": 0.5
+        },
+    }  # fmt: skip
     del loaded.metadata_props[:]
     for model in (loaded, expected := onnx.load(path)):
         for tensor in model.graph.initializer:
@@ -136,6 +140,33 @@ def test_everything_else_stays_bit_for_bit(conv: onnx.ModelProto, tmp_path: Path
                 tensor.raw_data = b""
     assert loaded == expected
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_metadata_is_what_an_export_writes(linear: onnx.ModelProto) -> None:
+    """By tensor: what was there of others stays, and each has its own entry where IR knows them."""
+    model = onnx.ModelProto.FromString(linear.SerializeToString())
+    model.ir_version = 10
+    other = {"sparsity": 0.75, "structure": "1:4"}
+    model.metadata_props.add(
+        key="colonnade.sparsity",
+        value=json.dumps({"g0t": other, "wf": other, "method": "obc", "weights": {"wf": 0.5}}),
+    )
+    for tensor in model.graph.initializer:
+        tensor.doc_string = "words"
+        tensor.metadata_props.add(key="theirs", value="stays")
+    made = prune(model, LINEAR_FEEDS, pattern="2:4", layers=["n0_f0", "n4_g0"])
+    own = {"sparsity": 0.5, "structure": "2:4"}
+    stated = {e.key: json.loads(e.value) for e in made.proto.metadata_props}["colonnade.sparsity"]
+    assert stated == {"g0t": other, "wf": own, "wt": own}
+    for tensor in made.proto.graph.initializer:
+        assert tensor.doc_string == "words"
+        entries = {e.key: e.value for e in tensor.metadata_props}
+        assert entries.pop("theirs") == "stays"
+        assert [json.loads(e) for e in entries.values()] == [own] * (tensor.name in ("wf", "wt"))
+    again = prune(made.proto, LINEAR_FEEDS, pattern="1:4", layers=["n0_f0"])
+    tensors = {tensor.name: tensor for tensor in again.proto.graph.initializer}
+    assert json.loads(tensors["wf"].metadata_props[1].value) == other
+    assert len(tensors["wf"].metadata_props) == 2
 
 
 def test_both_engines_run_the_file(conv: onnx.ModelProto) -> None:

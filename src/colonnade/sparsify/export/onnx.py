@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 from colonnade.errors import ExportError
 from colonnade.sparsify.export.atomic import replacing
 from colonnade.sparsify.export.fake_quantize import has_fake_quantize, replace_fake_quantize
-from colonnade.sparsify.export.structure import Zeros, describe_zeros
+from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, Zeros, describe_zeros
 
 OPSET = 20
 OPSET_MAX = 24
@@ -31,8 +31,6 @@ TOLERANCE = 1e-4
 """Share of the largest expected value that answers may differ by: float32 through a deep model."""
 TOLERANCE_QUANTIZED = 0.05
 """With fake-quantize modules: one activation that is rounded the other way moves all after it."""
-SPARSITY_KEY = "colonnade.sparsity"
-"""Metadata of the model (JSON, by tensor), and of each of those tensors (its own entry)."""
 
 _ON_THE_WAY = ("DequantizeLinear", "Identity", "Transpose")
 """What may lie between a weight and its product."""
@@ -217,7 +215,7 @@ def _write_metadata(model: Any) -> dict[str, Zeros]:
         if matrix is None:
             continue
         found = describe_zeros(matrix)
-        if found.structure != "dense":
+        if found.structure != DENSE:
             zeros[name] = found
             value.const_value.metadata_props[SPARSITY_KEY] = json.dumps(asdict(found))
     model.metadata_props[SPARSITY_KEY] = json.dumps(

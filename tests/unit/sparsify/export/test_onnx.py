@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize, prune
 import colonnade
 from colonnade.errors import ExportError
 from colonnade.sparsify.export import export_onnx
-from colonnade.sparsify.export.onnx import SPARSITY_KEY
+from colonnade.sparsity.structure import SPARSITY_KEY
 
 
 def engine(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
