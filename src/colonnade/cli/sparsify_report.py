@@ -38,6 +38,7 @@ def summary(report: Report, title: str) -> Iterator[str]:
             f"output {output.name}: SQNR {output.sqnr_db:.1f} dB, mean square error "
             f"{output.mse:.4g}{agreement}, on {report.compared} samples"
         )
+    yield from report.remarks
 
 
 def write_json(path: Path, report: Report, more: Mapping[str, Any] = NOTHING) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from torch.utils import _pytree as pytree
 from colonnade.errors import ExportError
 from colonnade.sparsify.export.atomic import replacing
 from colonnade.sparsify.export.fake_quantize import has_fake_quantize, replace_fake_quantize
-from colonnade.sparsify.export.structure import Zeros, describe_zeros
+from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, Zeros, describe_zeros
 
 OPSET = 20
 OPSET_MAX = 24
@@ -30,8 +31,6 @@ TOLERANCE = 1e-4
 """Share of the largest expected value that answers may differ by: float32 through a deep model."""
 TOLERANCE_QUANTIZED = 0.05
 """With fake-quantize modules: one activation that is rounded the other way moves all after it."""
-SPARSITY_KEY = "colonnade.sparsity"
-"""Metadata of the model (JSON, by tensor), and of each of those tensors (its own entry)."""
 
 _ON_THE_WAY = ("DequantizeLinear", "Identity", "Transpose")
 """What may lie between a weight and its product."""
@@ -216,7 +215,7 @@ def _write_metadata(model: Any) -> dict[str, Zeros]:
         if matrix is None:
             continue
         found = describe_zeros(matrix)
-        if found.structure != "dense":
+        if found.structure != DENSE:
             zeros[name] = found
             value.const_value.metadata_props[SPARSITY_KEY] = json.dumps(asdict(found))
     model.metadata_props[SPARSITY_KEY] = json.dumps(
@@ -226,10 +225,12 @@ def _write_metadata(model: Any) -> dict[str, Zeros]:
 
 
 def _weight_matrix(value: Any) -> np.ndarray | None:
-    """A weight as outputs x inputs; None for what is no weight of a product or convolution."""
-    tensor, is_transposed = value.const_value, False
+    """A weight as outputs x inputs, several matrices one below the other; None for what is no
+    weight of a product or convolution."""
+    tensor = value.const_value
     if tensor is None or len(tensor.shape) < 2:
         return None
+    array: np.ndarray = tensor.numpy()
     while True:
         uses = list(value.uses())
         if not uses or len({(node.op_type, position) for node, position in uses}) != 1:
@@ -237,15 +238,16 @@ def _weight_matrix(value: Any) -> np.ndarray | None:
         node, position = uses[0]
         if node.op_type not in _ON_THE_WAY or position != 0:
             break
-        is_transposed ^= node.op_type == "Transpose"
+        if node.op_type == "Transpose":
+            array = array.transpose(node.attributes.get_ints("perm", None))
         value = node.outputs[0]
     if node.op_type not in ("MatMul", "Gemm", "Conv") or position != 1:
         return None
-    array: np.ndarray = tensor.numpy()
     if node.op_type == "Conv":
         return np.moveaxis(array, 1, -1).reshape(array.shape[0], -1)
     has_rows = node.op_type == "Gemm" and node.attributes.get_int("transB", 0)
-    return array if array.ndim == 2 and bool(has_rows) != is_transposed else array.T
+    rows = array if has_rows else array.swapaxes(-1, -2)
+    return rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
 
 
 def _feed(
@@ -289,10 +291,20 @@ def _verify(
 
 
 def _error(expected: np.ndarray, found: np.ndarray) -> float:
-    if expected.size == 0:
-        return 0.0
+    """The largest difference of ordinary elements as a share of the largest of them; infinite
+    unless the others, as masks make them, are the same in both."""
+    is_ordinary = _is_ordinary(expected)
     right, own = expected.astype(np.float64), found.astype(np.float64)
-    if not np.array_equal(np.isnan(right), np.isnan(own)):
+    others_alike = np.array_equal(right[~is_ordinary], own[~is_ordinary], equal_nan=True)
+    right, own = right[is_ordinary], own[is_ordinary]
+    if not (others_alike and np.isfinite(own).all()):
         return float("inf")
-    scale = float(np.nanmax(np.abs(right))) or 1.0
-    return float(np.nanmax(np.abs(right - own))) / scale
+    scale = float(np.abs(right).max(initial=0.0)) or 1.0
+    return float(np.abs(right - own).max(initial=0.0)) / scale
+
+
+def _is_ordinary(array: np.ndarray) -> np.ndarray:
+    """Neither NaN nor infinite nor the largest of the type, which stands for infinity in masks."""
+    if array.dtype.kind != "f":
+        return np.ones(array.shape, bool)
+    return np.asarray(np.abs(array) < np.finfo(array.dtype).max)

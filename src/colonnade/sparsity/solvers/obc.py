@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from colonnade.sparsity.masks import keep_highest, make_mask
+from colonnade.sparsity.masks import count_kept, keep_highest, make_mask
 from colonnade.sparsity.patterns import NM, Block, Pattern, Unstructured, Vector
 from colonnade.sparsity.solvers.damping import DAMPING, damped
 from colonnade.sparsity.solvers.elimination import Elimination, Trace, eliminate
@@ -66,7 +66,7 @@ def _masks(
     effort: Elimination,
 ) -> list[np.ndarray]:
     bands, units = weights.shape[0] // unit[0], weights.shape[1] // unit[1]
-    wanted = [round(sparsity * bands * units) for sparsity in sparsities]
+    wanted = [bands * units - count_kept(bands * units, sparsity) for sparsity in sparsities]
     most = max(sparsities)
     share = most if bands == 1 else most + BEYOND * (1 - most)
     count = min(max(round(share * units), -(-max(wanted) // bands)), units)
