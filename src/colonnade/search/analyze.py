@@ -80,7 +80,7 @@ class Analysis:
         name = subject.path.name
         if self.content != subject.content:
             raise InputError(
-                f"the analysis is of {self.model}, and {name} has other nodes or weights; analyze it"
+                f"the analysis is of {self.model}, and {name} has other nodes or weights"
             )
         ours = (str(subject.pattern), subject.method, subject.runtime.threads,
                 subject.timed_shapes)  # fmt: skip

@@ -51,7 +51,7 @@ class Target:
             raise InputError(f"target sparsity {self.sparsity:g}: expected a share, as 0.8")
 
     def speedup_of(self, dense_ms: float) -> float | None:
-        """As a speed-up over the dense model. Raises InputError for a latency that it has already."""
+        """As a speed-up over the dense model. Raises InputError for a latency that it has."""
         if self.latency_ms is None:
             return self.speedup
         if self.latency_ms >= dense_ms:

@@ -34,7 +34,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_three(path: Path, activations: int = 1, scale: float = 1.0) -> Path:
-    """Three products, each with Relu behind it. Half of the second layer's weights are all but 0."""
+    """Three products with Relu behind each. Half of the second layer's weights are all but 0."""
     rng = np.random.default_rng(3)
     nodes, tensors, value = [], [], "x"
     for number, (inputs, outputs) in enumerate(itertools.pairwise(WIDTHS)):
