@@ -182,6 +182,13 @@ def prune_many(
     return [run.result() for run in runs]
 
 
+def check_options(
+    sparsity: float | None, pattern: str, method: str, allocation: str, damping: float
+) -> None:
+    """Raise InputError for what `prune` refuses before it reads the model."""
+    _check_options(sparsity, parse_pattern(pattern), method, allocation, damping)
+
+
 @dataclass(frozen=True)
 class _Options:
     """How layers are solved."""
