@@ -121,6 +121,10 @@ def gradual(parameters: str) -> str:
             "recipe:5: gradual_magnitude.schedule: expected one of linear, cubic",
         ),
         (
+            gradual("      final_sparsity: 0.5\n      targets:\n      - a\n      - 3"),
+            "recipe:7: gradual_magnitude.targets: expected a text, got 3",
+        ),
+        (
             gradual("      pattern: 4:2"),
             "recipe:4: gradual_magnitude.pattern: pattern '4:2': N:M needs 1 <= N < M",
         ),

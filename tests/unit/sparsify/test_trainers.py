@@ -168,7 +168,7 @@ def test_transformers_trainer_resumes(tmp_path: Path) -> None:
 class Scaled(Modifier):
     """Multiplies the loss."""
 
-    factor: float
+    factor: Any  # a float field would refuse NaN
 
     def initialize(self, _: Any) -> Action:
         return _Scaling(self.factor)
