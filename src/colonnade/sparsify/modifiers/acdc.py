@@ -43,14 +43,17 @@ class ACDC(Modifier):
 
     def initialize(self, run: Run) -> Action:
         """Find the layers."""
+        from colonnade.sparsify.fitting import keep_fitting, why_not
         from colonnade.sparsify.layers import find_layers
 
         if self.end is None:
             raise RecipeError(
                 "is needed: when the last phase begins at the latest", parameter="end"
             )
-        layers = find_layers(run.model, self.targets, self.ignore)
-        return _Phases(self, parse_pattern(self.pattern), layers)
+        found = find_layers(run.model, self.targets, self.ignore)
+        pattern = parse_pattern(self.pattern)
+        layers = keep_fitting(found, self.targets, lambda layer: why_not(layer, pattern), run.note)
+        return _Phases(self, pattern, layers)
 
     def is_compressed(self, phase: int, num_phases: int) -> bool:
         """Whether phase `phase` of `num_phases` is; the last one always is."""

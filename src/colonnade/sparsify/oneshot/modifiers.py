@@ -47,7 +47,12 @@ class OneShot(Modifier):
             raise RecipeError("it is calibrated: give the session `sample_losses`")
         shape = parse_pattern(self.pattern)
         layers = choose_layers(
-            run.model, self.targets, self.ignore, shape, depthwise=self.depthwise
+            run.model,
+            self.targets,
+            self.ignore,
+            shape,
+            depthwise=self.depthwise,
+            note=run.note,
         )
         return _OneShot(self, layers)
 
