@@ -51,15 +51,24 @@ def any_rank(*, flag: bool, device: torch.device) -> bool:
     return bool(seen)
 
 
-def sum_ranks(values: Tensor, device: torch.device) -> Tensor:
-    """The sum over all processes, where `values` are; exchanged on `device`."""
+def sum_ranks(values: Tensor, device: torch.device | None = None) -> Tensor:
+    """The sum over all processes, where `values` are; exchanged on `device`, or where they are."""
     if not is_distributed():
         return values
-    total = values.to(device, copy=True)
+    total = values.to(device or values.device, copy=True)
     torch.distributed.all_reduce(total)
     return total.to(values.device)
 
 
 def mean_ranks(values: Tensor) -> Tensor:
     """The mean over all processes."""
-    return sum_ranks(values, values.device) / world_size() if is_distributed() else values
+    return sum_ranks(values) / world_size() if is_distributed() else values
+
+
+def max_ranks(values: Tensor) -> Tensor:
+    """The greatest of each element over all processes."""
+    if not is_distributed():
+        return values
+    greatest = values.clone()
+    torch.distributed.all_reduce(greatest, torch.distributed.ReduceOp.MAX)
+    return greatest

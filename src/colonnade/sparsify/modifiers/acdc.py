@@ -53,6 +53,7 @@ class ACDC(Modifier):
         found = find_layers(run.model, self.targets, self.ignore)
         pattern = parse_pattern(self.pattern)
         layers = keep_fitting(found, self.targets, lambda layer: why_not(layer, pattern), run.note)
+        run.claim(self, [layer.name for layer in layers], "zeros")
         return _Phases(self, pattern, layers)
 
     def is_compressed(self, phase: int, num_phases: int) -> bool:

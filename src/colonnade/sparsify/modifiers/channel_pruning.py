@@ -93,6 +93,8 @@ class _Prune(Action):
             self._groups = find_channel_groups(run.model, self._inputs)
             if not self._groups:
                 raise RecipeError("no layer of the model has channels that can go")
+            found = [self._names[id(one)] for group in self._groups for one in group.parameters()]
+            run.claim(self._modifier, found, "zeros")
         return self._groups
 
     def _on_forward(self, _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -116,6 +116,7 @@ class GradualPruning(Modifier):
             run.note,
         )
         finals = {layer.name: finals[layer.name] for layer in layers}
+        run.claim(self, finals, "zeros")
         return _Prune(self, self.make_scorer(run, layers, pattern), pattern, layers, finals)
 
     def why_not(self, layer: Layer, pattern: Pattern) -> str:

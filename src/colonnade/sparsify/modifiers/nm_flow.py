@@ -107,6 +107,7 @@ class NMFlow(Modifier):
             lambda layer: why_not(layer, pattern, along),
             run.note,
         )
+        run.claim(self, [layer.name for layer in layers], "zeros", "values")
         return _Flow(layers, self.schedule(run), self, run)
 
 

@@ -52,7 +52,9 @@ class RigL(Modifier):
 
         if self.end is None:
             raise RecipeError("is needed: when the masks stop to move", parameter="end")
-        return _Rewire(self, find_layers(run.model, self.targets, self.ignore))
+        layers = find_layers(run.model, self.targets, self.ignore)
+        run.claim(self, [layer.name for layer in layers], "zeros")
+        return _Rewire(self, layers)
 
     def moved_share(self, progress: float) -> float:
         """The share of the weights that moves when `progress` of the time is over.

@@ -54,6 +54,7 @@ class OneShot(Modifier):
             depthwise=self.depthwise,
             note=run.note,
         )
+        run.claim(self, [layer.name for layer in layers], "zeros", at_once=True)
         return _OneShot(self, layers)
 
 
