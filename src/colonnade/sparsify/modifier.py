@@ -15,10 +15,10 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from colonnade.errors import RecipeError
-from colonnade.sparsify.typed import Misfit, field_hints, typed
+from colonnade.sparsify.typed import MisfitError, field_hints, typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +78,12 @@ class Modifier:
     also 3.0, and one text stands for a tuple of one.
     """
 
+    needs_end: ClassVar[bool] = False
+    """Whether nothing can be done without an end: an open one is then that of the last stage too.
+
+    Others stay open there: what they hold is held for good.
+    """
+
     start: Moment = 0.0
     end: Moment | None = None
 
@@ -104,7 +110,8 @@ class Modifier:
         changes: dict[str, Any] = {name: value * scale for name, value in durations.items()}
         changes |= {name: value * scale + offset for name, value in moments.items()}
         if self.end is None and stage_end is not None:
-            changes["end"] = stage_end
+            # A start that is the end of the stage may be above it by rounding.
+            changes["end"] = max(stage_end, changes["start"])
         return dataclasses.replace(self, **changes)
 
     def times(self, kind: str) -> dict[str, float]:
@@ -122,7 +129,7 @@ class Modifier:
         for field in dataclasses.fields(self):
             try:
                 value = typed(getattr(self, field.name), hints[field.name])
-            except Misfit as error:
+            except MisfitError as error:
                 raise RecipeError(error.reason, parameter=field.name) from None
             object.__setattr__(self, field.name, value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import math
 import types
 import typing
@@ -13,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 
-class Misfit(Exception):
+class MisfitError(Exception):
     """A value that is not what an annotation asks for; `path` leads to the item that is not."""
 
     def __init__(self, reason: str, path: tuple[Any, ...] = ()) -> None:
@@ -32,7 +33,7 @@ def field_hints(cls: type) -> Mapping[str, Any]:
     try:
         return MappingProxyType(typing.get_type_hints(cls, include_extras=True))
     except (NameError, AttributeError, TypeError):
-        own = cls.__dict__.get("__annotations__", {})
+        own = inspect.get_annotations(cls)
         return MappingProxyType({**field_hints(cls.__mro__[1]), **own})
 
 
@@ -40,7 +41,7 @@ def typed(value: Any, hint: Any) -> Any:
     """The value as `hint` has it: 3 is also 3.0, and one value stands for a tuple of one.
 
     An annotation that is none of a recipe (numbers, texts, literals, tuples and mappings of these)
-    takes any value. Raises Misfit.
+    takes any value. Raises MisfitError.
 
     >>> typed("prunable", tuple[str, ...])
     ('prunable',)
@@ -63,7 +64,7 @@ def _first_fitting(value: Any, hints: tuple[Any, ...]) -> Any:
     for hint in hints:
         try:
             return typed(value, hint)
-        except Misfit:
+        except MisfitError:
             continue
     raise _misfit(value, " or ".join(_described(hint) for hint in hints))
 
@@ -74,7 +75,7 @@ def _literal(value: Any, hint: Any) -> Any:
         return value
     misfit = _misfit(value, _described(hint))
     near = difflib.get_close_matches(str(value), [str(one) for one in allowed], n=1, cutoff=0.5)
-    raise Misfit(f"{misfit.reason}; did you mean {near[0]}?") if near else misfit
+    raise MisfitError(f"{misfit.reason}; did you mean {near[0]}?") if near else misfit
 
 
 def _typed_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -96,8 +97,8 @@ def _typed_mapping(value: Any, hint: Any) -> dict[Any, Any]:
 def _typed_item(value: Any, hint: Any, place: Any) -> Any:
     try:
         return typed(value, hint)
-    except Misfit as error:
-        raise Misfit(error.reason, (place, *error.path)) from None
+    except MisfitError as error:
+        raise MisfitError(error.reason, (place, *error.path)) from None
 
 
 def _typed_scalar(value: Any, hint: Any) -> Any:
@@ -136,5 +137,5 @@ def _described(hint: Any) -> str:
     return "null" if hint is type(None) else _WORDS.get(hint, str(hint))
 
 
-def _misfit(value: Any, expected: str) -> Misfit:
-    return Misfit(f"expected {expected}, got {value!r}")
+def _misfit(value: Any, expected: str) -> MisfitError:
+    return MisfitError(f"expected {expected}, got {value!r}")

@@ -300,10 +300,20 @@ def test_moments_of_users_without_postponed_annotations() -> None:
     assert made(late=2.0).placed(10.0, 1.0, None).late == 12.0
 
 
-def test_gradual_needs_an_end() -> None:
+def test_gradual_acts_to_the_end_of_the_last_stage() -> None:
+    model = make_model()
+    prune = GradualMagnitude(
+        targets=("0",), init_sparsity=0.0, final_sparsity=0.8, schedule="linear"
+    )
+    seen = observe(model, 1.0, prune, look=sparsity())
+    assert seen == [0.0, 0.2, 0.4, 0.6]
+    assert (model[0].weight == 0).sum() == 16
+
+
+def test_gradual_needs_an_end_or_the_length_of_its_stage() -> None:
     model: nn.Module = make_model()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    recipe = Recipe.of(GradualMagnitude(final_sparsity=0.5), epochs=1.0)
+    recipe = Recipe.of(GradualMagnitude(final_sparsity=0.5))
     with pytest.raises(RecipeError, match=r"gradual_magnitude\.end: is needed"):
         sparsify(model, optimizer, recipe, STEPS)
 

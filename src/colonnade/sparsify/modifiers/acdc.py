@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -25,6 +25,7 @@ class ACDC(Modifier):
     zero, with their momentum cleared.
     """
 
+    needs_end: ClassVar[bool] = True
     targets: tuple[str, ...] = ("prunable",)
     ignore: tuple[str, ...] = ()
     sparsity: float

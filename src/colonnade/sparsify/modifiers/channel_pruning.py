@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -25,6 +25,7 @@ class ChannelPruning(Modifier):
     parameters are new objects. Needs torch-pruning.
     """
 
+    needs_end: ClassVar[bool] = True
     sparsity: float
     update_every: Duration | None = None
     schedule: Literal["linear", "cubic", "inverse_cubic"] = "cubic"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -56,6 +56,7 @@ class GradualPruning(Modifier):
     not used.
     """
 
+    needs_end: ClassVar[bool] = True
     targets: tuple[str, ...] = ("prunable",)
     ignore: tuple[str, ...] = ()
     init_sparsity: float = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -26,6 +26,7 @@ class RigL(Modifier):
     keeps more in layers with few weights (Erdos-Renyi-kernel), at `sparsity` of all together.
     """
 
+    needs_end: ClassVar[bool] = True
     targets: tuple[str, ...] = ("prunable",)
     ignore: tuple[str, ...] = ()
     sparsity: float

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Modifier
 from colonnade.sparsify.recipe.document import Entry
-from colonnade.sparsify.typed import Misfit, field_hints, typed
+from colonnade.sparsify.typed import MisfitError, field_hints, typed
 
 Built = TypeVar("Built", bound=Modifier)
 
@@ -19,7 +18,7 @@ def build_modifier(cls: type[Built], name: str, entry: Entry, source: str) -> Bu
     """The modifier that a mapping describes; what is wrong is an error with its line."""
     if not isinstance(entry.value, dict):
         raise RecipeError(
-            f"expected parameters, got {entry.value!r}",
+            f"expected parameters, got {entry.plain()!r}",
             source=source,
             line=entry.line,
             modifier=name,
@@ -59,7 +58,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 def _typed(entry: Entry, hint: Any, parameter: str) -> Any:
     try:
         return typed(entry.plain(), hint)
-    except Misfit as error:
+    except MisfitError as error:
         line = _at(entry, error.path).line
         raise RecipeError(error.reason, line=line, parameter=parameter) from None
 
