@@ -196,16 +196,44 @@ def test_recipes_prune_and_hold(kind: Any, options: dict[str, Any]) -> None:
     assert 0.49 < float((net.second.weight == 0).float().mean()) < 0.52
 
 
-def test_gptq_in_a_recipe_keeps_zeros() -> None:
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_gptq_in_a_recipe_keeps_zeros(bits: int) -> None:
+    """Inputs are correlated: what one weight loses, its neighbours would take up."""
     net = make_net()
+    is_gone = torch.rand(net.first.weight.shape, generator=torch.Generator().manual_seed(5)) < 0.7
     with torch.no_grad():
+        net.first.weight[is_gone] = 0
         net.second.weight[:, ::2] = 0
-    train(net, GPTQ(bits=4, num_batches=2, start=1.0))
-    assert (net.second.weight[:, ::2] == 0).all()
-    assert net.second.weight[0].unique().numel() <= 15
+    train(net, GPTQ(bits=bits, num_batches=2, start=1.0))
+    assert not net.first.weight[is_gone].any()
+    assert not net.second.weight[:, ::2].any()
+    assert net.second.weight[0].unique().numel() < 2**bits
 
 
-def train(net: Net, modifier: Modifier) -> list[float]:
+@pytest.mark.parametrize("method", METHODS)
+def test_rounding_keeps_a_pattern(method: Method) -> None:
+    net = make_net()
+    oneshot(net, CALIBRATION, pattern="2:4", method="sparsegpt", targets=["first", "second"])
+    zeros = [layer.weight == 0 for layer in (net.first, net.second)]
+    oneshot(net, CALIBRATION, sparsity=0.0, method=method, bits=4, targets=["first", "second"])
+    for layer, was_zero in zip((net.first, net.second), zeros, strict=True):
+        assert not layer.weight[was_zero].any()
+
+
+def test_gptq_after_pruning_in_one_recipe_keeps_the_pattern() -> None:
+    net = make_net()
+    shares = train(
+        net,
+        SparseGPT(pattern="2:4", num_batches=2, targets=("first", "second")),
+        GPTQ(bits=4, num_batches=2, start=1.0, targets=("first", "second")),
+    )
+    assert shares == [0.5] * 4
+    for layer in (net.first, net.second):
+        matrix = layer.weight.permute(0, 2, 3, 1).reshape(-1, 4)
+        assert ((matrix != 0).sum(1) <= 2).all()
+
+
+def train(net: Net, *modifiers: Modifier) -> list[float]:
     """Two epochs of two steps; sparsity of a layer in each step."""
     optimizer = torch.optim.SGD(net.parameters(), 0.0)
 
@@ -213,7 +241,7 @@ def train(net: Net, modifier: Modifier) -> list[float]:
         return (net(x).sum() for x in CALIBRATION)
 
     seen = []
-    recipe = Recipe.of(modifier, epochs=2.0)
+    recipe = Recipe.of(*modifiers, epochs=2.0)
     with sparsify(net, optimizer, recipe, 2, sample_losses=losses) as s:
         while not s.is_complete:
             s.begin_step()

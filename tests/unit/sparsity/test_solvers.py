@@ -186,6 +186,34 @@ def test_rounding_keeps_zeros_and_beats_plain_rounding(
         assert sparsity_of(both.weights != 0) >= 0.5
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "pattern", ["unstructured", "2:4", "1:8", "1x4", "4x1", "channel", "filter"]
+)
+@pytest.mark.parametrize("sparsity", [0.0, 0.25])
+def test_what_is_zero_stays_zero_when_the_rest_is_rounded(
+    weights: np.ndarray, hessian: np.ndarray, method: Method, pattern: str, sparsity: float
+) -> None:
+    is_kept = np.random.default_rng(6).random(weights.shape) < 0.3
+    sparse = np.where(is_kept, weights, 0.0)
+    shape = parse_pattern(pattern)
+    made = solve(method, sparse, hessian, shape, sparsity, Tuning(bits=8))
+    assert not made.weights[~is_kept].any()
+    assert not made.mask[~is_kept].any()
+    assert not made.weights[~made.mask].any()
+
+
+@pytest.mark.parametrize("method", ["sparsegpt", "obc"])
+def test_what_zeros_cannot_take_up_the_others_do(
+    weights: np.ndarray, hessian: np.ndarray, method: Method
+) -> None:
+    sparse = np.where(np.random.default_rng(6).random(weights.shape) < 0.5, weights, 0.0)
+    shape = parse_pattern("unstructured")
+    made = solve(method, sparse, hessian, shape, 0.0, Tuning(bits=4))
+    plain = solve("magnitude", sparse, hessian, shape, 0.0, Tuning(bits=4))
+    assert error(made.weights, sparse, hessian) < error(plain.weights, sparse, hessian)
+
+
 def test_what_cannot_be_solved_is_refused(weights: np.ndarray) -> None:
     shape = parse_pattern("unstructured")
     with pytest.raises(InputError, match="calibration data"):

@@ -118,13 +118,11 @@ class _OneShot(Action):
         shares = dict.fromkeys(
             (layer.name for layer in self._layers), find_sparsity(asked.sparsity, pattern)
         )
-        held = {layer.name: layer for layer in self._layers}
         for result, mask in solve_layers(
             run.model, self._layers, lambda: _forwards(run, asked.num_batches), solver, shares,
             asked.sequential,
         ):  # fmt: skip
-            weight = held[result.name].weight
-            run.masks.hold(result.name, (weight != 0) if asked.bits else mask)
+            run.masks.hold(result.name, mask)
 
 
 def _forwards(run: Run, count: int) -> Iterator[Callable[[], object]]:

@@ -30,11 +30,13 @@ def obc(
     *,
     taps: int = 1,
     damping: float = DAMPING,
+    keeps_zeros: bool = False,
     effort: Elimination = DEFAULT_EFFORT,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Prune [rows, cols], both multiples of the pattern's blocks or groups, to each sparsity.
 
     One first pass serves all of them: removals for a lower sparsity begin those for a higher one.
+    With `keeps_zeros`, weights that are zero take nothing up from the others.
     """
     safe = damped(hessian, damping)
     wide = weights.astype(np.float64)
@@ -42,6 +44,7 @@ def obc(
     match pattern:
         case Vector("filter"):
             masks = [make_mask((wide @ hessian) * wide, pattern, s) for s in sparsities]
+            masks = [mask & (wide != 0) for mask in masks] if keeps_zeros else masks
             return [(np.where(mask, wide, 0.0), mask) for mask in masks]  # no row is left to repair
         case Vector():
             height = len(wide)
@@ -55,6 +58,8 @@ def obc(
             masks = _masks(wide, safe, (height, width), sparsities, effort)
         case Unstructured():
             masks = _masks(wide, safe, (1, 1), sparsities, effort)
+    if keeps_zeros:
+        masks, height = [mask & (wide != 0) for mask in masks], 1
     return [(fit(wide, safe, mask, height=height), mask) for mask in masks]
 
 

@@ -40,7 +40,8 @@ class Tuning:
 
     damping: float = DAMPING
     bits: int | None = None
-    """Round what stays to this many bits in the same sweep (sparsegpt) or after it (obc)."""
+    """Round what stays to this many bits in the same sweep (sparsegpt) or after it (obc); what is
+    zero stays zero."""
     taps: int = 1
     """kh * kw of a convolution."""
 
@@ -119,7 +120,10 @@ def _obc(
     sparsities: Sequence[float],
     tuning: Tuning,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    found = obc(weights, hessian, pattern, sparsities, taps=tuning.taps, damping=tuning.damping)
+    found = obc(
+        weights, hessian, pattern, sparsities,
+        taps=tuning.taps, damping=tuning.damping, keeps_zeros=tuning.bits is not None,
+    )  # fmt: skip
     if tuning.bits is None:
         return found
     grid = symmetric_grid(weights, tuning.bits)
@@ -140,6 +144,7 @@ def _drop(
     mask = make_mask(costs, pattern, sparsity, scope=scope, taps=tuning.taps)
     kept = np.where(mask, weights.astype(np.float64), 0.0)
     if tuning.bits is not None:
+        mask &= weights != 0
         grid = symmetric_grid(weights, tuning.bits)
         kept = np.stack([grid.round(column) for column in kept.T], axis=1)
     return Pruned(kept, mask)

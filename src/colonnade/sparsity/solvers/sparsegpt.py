@@ -33,7 +33,8 @@ def sparsegpt(
     damping: float = DAMPING,
     panel_cols: int = PANEL_COLS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prune [rows, cols]; `cols` must be a multiple of the pattern's groups."""
+    """Prune [rows, cols]; `cols` must be a multiple of the pattern's groups. With a grid, what is
+    zero stays zero."""
     factor = _inverse_factor(damped(hessian, damping))
     match pattern:
         case Vector():
@@ -78,13 +79,16 @@ def _sweep(
     """
     left = weights.astype(np.float64)
     mask = np.ones(left.shape, bool)
+    # Only what is not zero may be rounded; the errors that come to the others go on to the right.
+    is_live = np.ones(left.shape, bool) if grid is None else left != 0
     for first in range(0, left.shape[1], panel_cols):
         last = min(first + panel_cols, left.shape[1])
         errors = np.zeros((left.shape[0], last - first))
         for col in range(first, last):
             if (col - first) % unit == 0:
                 part = slice(col, min(col + unit, last))
-                mask[:, part] = choose(left[:, part], factor[part, part], part)
+                live = is_live[:, part]
+                mask[:, part] = live & choose(left[:, part] * live, factor[part, part], part)
             old = left[:, col].copy()
             new = np.where(mask[:, col], old, 0.0)
             left[:, col] = new if grid is None else grid.round(new)
