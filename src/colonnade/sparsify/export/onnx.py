@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ TOLERANCE = 1e-4
 TOLERANCE_QUANTIZED = 0.05
 """With fake-quantize modules: one activation that is rounded the other way moves all after it."""
 
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ON_THE_WAY = ("DequantizeLinear", "Identity", "Transpose")
 """What may lie between a weight and its product."""
 
@@ -78,10 +80,17 @@ def export_onnx(
     """
     if not 18 <= opset <= OPSET_MAX:
         raise ExportError(f"opset={opset}; this export writes 18 to {OPSET_MAX}")
+    if tolerance is not None and not tolerance >= 0:
+        raise ExportError(f"tolerance={tolerance}; expected a share of the largest value, from 0")
     target = Path(path)
     args, kwargs = _arguments(sample)
     exact = bake_masks(model)
     checks = [(given, _answers(exact, *given)) for given in map(_arguments, (sample, *further))]
+    num_outputs = len(checks[0][1])
+    if output_names is not None and len(output_names) != num_outputs:
+        raise ExportError(
+            f"output_names: {len(output_names)} for an answer of {num_outputs} tensors"
+        )
     plain = bake_masks(model)
     is_quantized = has_fake_quantize(plain)
     if is_quantized:
@@ -93,7 +102,8 @@ def export_onnx(
     outputs = tuple(value.name for value in program.model.graph.outputs)
     with replacing(target) as draft:
         program.save(draft, external_data=False)
-        allowed = tolerance or (TOLERANCE_QUANTIZED if is_quantized else TOLERANCE)
+        allowed = TOLERANCE_QUANTIZED if is_quantized else TOLERANCE
+        allowed = allowed if tolerance is None else tolerance
         error = 0.0
         for given, expected in checks:
             feed = _feed(names, *given)
@@ -134,9 +144,18 @@ def _copy(model: nn.Module) -> nn.Module:
 def _arguments(sample: Sample) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     if isinstance(sample, Tensor):
         return (sample,), {}
-    if isinstance(sample, Mapping):
-        return (), dict(sample)
-    return tuple(sample), {}
+    if not isinstance(sample, Mapping | tuple | list):
+        raise ExportError(
+            f"the sample is {type(sample).__name__}; expected a tensor, a tuple or a dict of tensors"
+        )
+    named = sample.items() if isinstance(sample, Mapping) else enumerate(sample)
+    for name, value in named:
+        if not isinstance(value, Tensor):
+            raise ExportError(
+                f"argument {name!r} of the sample is {type(value).__name__}, not a tensor; what is "
+                "none is no input of a file: wrap the model in a module that gives it"
+            )
+    return ((), dict(sample)) if isinstance(sample, Mapping) else (tuple(sample), {})
 
 
 def _answers(
@@ -164,6 +183,10 @@ def _translate(
         unknown = sorted(set(dynamic) - set(names))
         if unknown:
             raise ExportError(f"dynamic: no argument {unknown}; the sample gives {names}")
+        for name, tensor in zip(names, (*args, *kwargs.values()), strict=True):
+            for axis in dynamic.get(name, {}):
+                if not 0 <= axis < tensor.ndim:
+                    raise ExportError(f"dynamic: axis {axis} of {name!r}, which has {tensor.ndim}")
         shapes = {name: dict(dynamic.get(name, {})) for name in names}
     try:
         with _quiet():
@@ -178,10 +201,17 @@ def _translate(
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()
-        raise ExportError(f"torch.onnx.export refused the model: {reason[0][:300]}") from error
+        raise ExportError(f"torch.onnx.export refused the model: {_reason(error)}") from error
     assert program is not None
     return program
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what came first: what it made of that says where torch's forum is."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = _ANSI.sub("", str(error)).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 def _argument_names(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -199,15 +200,61 @@ def test_a_model_that_branches_on_values_is_refused(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x + 1 if x.sum() > 0 else x - 1
 
-    with pytest.raises(ExportError, match=r"torch\.onnx\.export refused the model"):
+    with pytest.raises(
+        ExportError,
+        match=r"torch\.onnx\.export refused the model: Could not guard on data-dependent expression",
+    ) as caught:
         export_onnx(Branching(), IMAGE, tmp_path / "m.onnx")
+    assert "\x1b" not in str(caught.value)
 
 
 def test_wrong_options(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="opset=25; this export writes 18 to 24"):
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", opset=25)
+    with pytest.raises(ExportError, match="tolerance=-1; expected a share"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", tolerance=-1)
     with pytest.raises(ExportError, match=r"no argument \['images'\]"):
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", dynamic={"images": {0: "n"}})
+
+
+@pytest.mark.parametrize(
+    ("axes", "reason"),
+    [({5: "n"}, "axis 5 of 'image', which has 4"), ({-1: "n"}, "axis -1 of 'image', which has 4")],
+)
+def test_axes_that_are_not_there(tmp_path: Path, axes: dict[int, str], reason: str) -> None:
+    with pytest.raises(ExportError, match=f"dynamic: {reason}"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", dynamic={"image": axes})
+
+
+def test_as_many_names_as_outputs(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"output_names: 2 for an answer of 1 tensors"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", output_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        (IMAGE.numpy(), "the sample is ndarray"),
+        (None, "the sample is NoneType"),
+        ((IMAGE, None), "argument 1 of the sample is NoneType"),
+        ((IMAGE, 2.0), "argument 1 of the sample is float"),
+        ({"image": IMAGE.numpy()}, "argument 'image' of the sample is ndarray"),
+    ],
+)
+def test_samples_are_tensors(tmp_path: Path, sample: Any, reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        export_onnx(Small(), sample, tmp_path / "m.onnx")
+    with pytest.raises(ExportError, match=reason):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", further=[sample])
+
+
+def test_a_tolerance_of_nothing(tmp_path: Path) -> None:
+    def near(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {name: array * np.float32(1 + 1e-6) for name, array in engine(path, feed).items()}
+
+    export_onnx(Small(), IMAGE, tmp_path / "m.onnx", runner=near)
+    with pytest.raises(ExportError, match="allowed 0;"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", runner=near, tolerance=0.0)
 
 
 class Quantized(nn.Module):
