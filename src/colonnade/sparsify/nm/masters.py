@@ -22,8 +22,9 @@ from colonnade.sparsify.nm.mask import is_nm, nm_mask
 class MasterWeights:
     """The masters of some parameters under one schedule.
 
-    A parameter has its outputs first, or its inputs if it is one of `turned`. Around each step of the optimizer: `show(step)`, forward and backward, `restore`, the optimizer,
-    `keep`; at the end `finalize`.
+    A parameter has its outputs first, or its inputs if it is one of `turned`. Around each step of
+    the optimizer: `show(step)`, forward and backward, `restore`, the optimizer, `keep`; at the end
+    `finalize`.
     """
 
     def __init__(
