@@ -14,11 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from colonnade import __version__, knobs
+from colonnade import knobs
 from colonnade.engine.engine import Engine
 from colonnade.engine.loader import cpu_model
 from colonnade.engine.runtime import Runtime
@@ -158,7 +159,7 @@ def cost_key(
     """All that changes the times, CPU and instruction set aside. Of float constants only the zeros:
     the same network trained otherwise costs the same."""
     facts = {
-        "engine": [__version__, knobs.stripes(), sorted(knobs.disabled_passes())],
+        "engine": [version("colonnade"), knobs.stripes(), sorted(knobs.disabled_passes())],
         "model": hash_content(graph, with_values=False),
         "layers": [layer.name for layer in layers],
         "inputs": {name: list(array.shape) for name, array in arrays.items()},

@@ -14,7 +14,6 @@ from colonnade.sparsify.masks import Masks
 from colonnade.sparsify.modifier import Modifier
 from colonnade.sparsify.registry import modifier_name
 
-
 Claimed = Literal["zeros", "values"]
 """What a modifier decides about a weight: where it is zero, or what the optimizer moves for it."""
 

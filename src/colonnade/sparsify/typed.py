@@ -23,13 +23,17 @@ class MisfitError(Exception):
         self.path = path
 
 
-@functools.cache
 def field_hints(cls: type) -> Mapping[str, Any]:
     """The annotations of a class and its bases, with `Annotated`.
 
     Where a name in them is known inside of a function or to type checkers only, those of the class
     itself stay texts, which fit any value.
     """
+    return _field_hints(cls)
+
+
+@functools.cache
+def _field_hints(cls: type) -> Mapping[str, Any]:
     try:
         return MappingProxyType(typing.get_type_hints(cls, include_extras=True))
     except (NameError, AttributeError, TypeError):
