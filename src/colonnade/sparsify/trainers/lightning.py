@@ -155,7 +155,8 @@ class SparsifyCallback(pl.Callback):
         try:
             module.load_state_dict(self._module_state, strict=bool(self._strict_loading))
         except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint is of another module: {error}") from None
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint is of another module: {reason}") from None
         self._saved = self._module_state = None
 
     def _restore_strictness(self, module: pl.LightningModule) -> None:
