@@ -1,7 +1,6 @@
 """Labelled texts as token tensors: topics of BBC News, and what people thought of film snippets.
 
-Train and test examples are split by a fixed order; whoever tunes looks at the first only. Where texts
-are longer than what a model reads, an epoch of training shows other parts of half of them.
+Train and test examples are split by a fixed order; whoever tunes looks at the first only.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import io
 import random
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,19 +26,13 @@ RATED = 0.5
 """A snippet whose mean rating is nearer to 0 has no label."""
 
 
-OTHER_PARTS = 0.5
-"""The share of texts of which an epoch shows another part than the first."""
-
-
 @dataclass(frozen=True)
 class Texts:
-    """Rows of tokens [count, length], with their mask and their classes; whole texts, where training
-    may show other parts of them."""
+    """Rows of tokens [count, length], with their mask and their classes."""
 
     ids: Tensor
     mask: Tensor
     labels: Tensor
-    whole: tuple[Tensor, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,20 +47,6 @@ class Texts:
             "labels": self.labels[chosen],
         }
 
-    def other_parts(self, generator: torch.Generator) -> Texts:
-        """Rows for an epoch: of some texts a random part as long as a row, between the same borders."""
-        if not self.whole:
-            return self
-        ids, mask, length = self.ids.clone(), self.mask.clone(), self.ids.shape[1]
-        chosen = torch.rand(len(self), generator=generator) < OTHER_PARTS
-        for row in chosen.nonzero().flatten().tolist():
-            spare = len(self.whole[row]) - length
-            if spare > 0:
-                first = 1 + int(torch.randint(spare + 1, (), generator=generator))
-                ids[row, 1:-1] = self.whole[row][first : first + length - 2]
-                mask[row] = 1
-        return Texts(ids, mask, self.labels)
-
 
 @dataclass(frozen=True)
 class Task:
@@ -79,31 +58,25 @@ class Task:
     length: int
     train: int
     test: int
-    other_parts: bool = False
 
     def load(self) -> tuple[Texts, Texts]:
         """Train and test examples."""
         examples = self.read()
         random.Random(0).shuffle(examples)
         train, test = examples[self.test :][: self.train], examples[: self.test]
-        seen = _encode(train, self.length)
-        if self.other_parts:
-            every = _encode(train, None)
-            rows = zip(every.ids, every.mask.bool(), strict=True)
-            seen = replace(seen, whole=tuple(ids[mask] for ids, mask in rows))
-        return seen, _encode(test, self.length)
+        return _encode(train, self.length), _encode(test, self.length)
 
 
 def batches(texts: Texts, size: int, epochs: int, seed: int) -> Iterator[dict[str, Tensor]]:
     """Whole batches of shuffled epochs, each of texts of much the same length."""
     generator = torch.Generator().manual_seed(seed)
+    lengths = texts.mask.sum(1).float()
     for _ in range(epochs):
-        shown = texts.other_parts(generator)
-        noise = 4 * torch.rand(len(shown), generator=generator)
-        order = (shown.mask.sum(1).float() + noise).argsort()
-        starts = torch.arange(0, len(shown) - size + 1, size)
+        noise = 4 * torch.rand(len(texts), generator=generator)
+        order = (lengths + noise).argsort()
+        starts = torch.arange(0, len(texts) - size + 1, size)
         for start in starts[torch.randperm(len(starts), generator=generator)].tolist():
-            yield shown.rows(order[start : start + size])
+            yield texts.rows(order[start : start + size])
 
 
 def _read_bbc() -> list[tuple[str, int]]:
@@ -133,14 +106,11 @@ def _read_vader() -> list[tuple[str, int]]:
     return found
 
 
-def _encode(examples: Sequence[tuple[str, int]], length: int | None) -> Texts:
-    """All as rows of one length; without one, as long as the longest is."""
+def _encode(examples: Sequence[tuple[str, int]], length: int) -> Texts:
     tokenizers = require("tokenizers", "tokenising texts")
     file = packages.read(minilm_files.PACKAGE, minilm_files.FOLDER + "tokenizer.json")
     tokenizer = tokenizers.Tokenizer.from_str(file.decode("utf-8"))
-    tokenizer.no_truncation()
-    if length is not None:
-        tokenizer.enable_truncation(length)
+    tokenizer.enable_truncation(length)
     tokenizer.enable_padding(length=length)
     encoded = tokenizer.encode_batch([text for text, _ in examples])
     return Texts(
@@ -151,6 +121,6 @@ def _encode(examples: Sequence[tuple[str, int]], length: int | None) -> Texts:
 
 
 TASKS = {
-    "bbc": Task("bbc", _read_bbc, classes=5, length=32, train=1725, test=500, other_parts=True),
+    "bbc": Task("bbc", _read_bbc, classes=5, length=32, train=1725, test=500),
     "vader": Task("vader", _read_vader, classes=2, length=32, train=4000, test=2000),
 }

@@ -32,12 +32,14 @@ class ExitCode(enum.IntEnum):
     MODEL_REFUSED = 3
     CAPABILITY = 4
     DISAGREEMENT = 5
+    TARGET_MISSED = 6
     INTERRUPTED = 130
 
 
 EXIT_CODES_HELP = (
     "Exit codes: 0 done, 1 the run failed, 2 wrong usage or input, 3 the model or saved plan was "
-    "refused, 4 this machine or installation lacks something, 5 the engines' answers disagree."
+    "refused, 4 this machine or installation lacks something, 5 the engines' answers disagree, "
+    "6 the speed that was asked for is missed."
 )
 
 _CODES: dict[type[ColonnadeError], ExitCode] = {

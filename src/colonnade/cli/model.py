@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,9 +69,19 @@ def is_saved_plan(path: Path) -> bool:
 
 
 def verify_folder(target: Path | None) -> None:
-    """Refuse an output file whose folder is not there, before the work and not after it."""
-    if target is not None and not target.parent.is_dir():
+    """Refuse an output file that cannot be written, before the work and not after it."""
+    if target is None:
+        return
+    if target.is_dir():
+        raise InputError(f"{target}: a folder; expected the name of a file")
+    if not target.parent.is_dir():
         raise InputError(f"{target}: no such folder")
+    if target.exists() and os.access(target, os.W_OK):  # it may be /dev/stdout
+        return
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written: {error.strerror}") from None
 
 
 def input_specs(engine: colonnade.Engine, *, is_plan: bool) -> list[InputSpec]:

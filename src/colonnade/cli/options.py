@@ -100,3 +100,11 @@ TokenizerOption = Annotated[
 TokensOption = Annotated[
     int, typer.Option("--sequence-length", min=1, help="Tokens of a text at most.")
 ]
+TextLengthOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sequence-length",
+        min=1,
+        help="Tokens of a text at most; 128, or what a Hugging Face folder has positions for.",
+    ),
+]

@@ -14,14 +14,18 @@ from colonnade.cli.options import (
     BatchOption,
     CalibrationOption,
     DebugOption,
+    ImageOption,
+    ImageSpecOption,
     JsonOption,
     QuietOption,
     ThreadsOption,
     TokenizerOption,
     TokensOption,
 )
+from colonnade.cli.quantize import read_pairs
 from colonnade.errors import InputError, RecipeError
 from colonnade.quantization import Reading
+from colonnade.quantization.data.images import read_spec
 from colonnade.quantization.data.open import LENGTH_MAX
 from colonnade.search.speed import expected_speed
 from colonnade.sparsify.modifier import Modifier
@@ -78,6 +82,8 @@ def speed(
     calibration: CalibrationOption,
     variables: SetOption = None,
     steps_per_epoch: StepsOption = 1,
+    image_spec: ImageSpecOption = None,
+    image: ImageOption = None,
     tokenizer: TokenizerOption = None,
     sequence_length: TokensOption = LENGTH_MAX,
     batch_size: BatchOption = None,
@@ -92,9 +98,10 @@ def speed(
     with reported_errors(console, debug=debug):
         loaded = load_recipe(recipe, _parse_variables(variables or []))
         zeros = final_zeros(loaded.timeline(steps_per_epoch))
+        images = read_spec(image_spec, read_pairs(image or ()))
         found = expected_speed(
             model, calibration, zeros.sparsity, pattern=zeros.pattern,
-            reading=Reading(tokenizer=tokenizer, length_max=sequence_length),
+            reading=Reading(images, tokenizer, sequence_length),
             threads=threads, batch=batch_size,
         )  # fmt: skip
         console.document({**dataclasses.asdict(zeros), **dataclasses.asdict(found)})

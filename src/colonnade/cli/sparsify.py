@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from colonnade.cli.console import Console, mib
-from colonnade.cli.exits import reported_errors
-from colonnade.cli.model import is_saved_plan, verify_folder
+from colonnade.cli.exits import ExitCode, reported_errors
 from colonnade.cli.options import (
     BatchOption,
     CalibrationOption,
@@ -20,26 +19,34 @@ from colonnade.cli.options import (
     JsonOption,
     QuietOption,
     SamplesOption,
+    TextLengthOption,
     ThreadsOption,
     TokenizerOption,
-    TokensOption,
 )
 from colonnade.cli.quantize import read_pairs
 from colonnade.cli.sparsify_analysis import (
     analysis_rows,
     analysis_summary,
     read_analysis,
-    verify_report,
-    write_analysis,
+    render_analysis,
 )
-from colonnade.cli.sparsify_report import COLUMNS, NUMERIC, layer_row, summary, write_json
+from colonnade.cli.sparsify_files import (
+    choose_output,
+    opened_model,
+    save_report,
+    verify_dense_output,
+    verify_files,
+    verify_model,
+    verify_suffix,
+)
+from colonnade.cli.sparsify_report import COLUMNS, NUMERIC, layer_row, render_json, summary
 from colonnade.errors import InputError
 from colonnade.pruning import Report, prune
-from colonnade.pruning.prune import DAMPING
+from colonnade.pruning.prune import DAMPING, check_options
 from colonnade.quantization import Reading
 from colonnade.quantization.data.images import read_spec
-from colonnade.quantization.data.open import LENGTH_MAX
 from colonnade.search import Found, Target, analyze, open_subject, search
+from colonnade.sparsity.patterns import implied_sparsity, parse_pattern
 
 app = typer.Typer(help="Make a trained model sparse.", no_args_is_help=True)
 
@@ -65,16 +72,20 @@ def oneshot(
         ),
     ] = "unstructured",
     method: Annotated[
-        Literal["magnitude", "wanda", "sparsegpt", "obc"],
-        typer.Option("--method", help="obc keeps most and takes longest."),
-    ] = "obc",
+        Literal["magnitude", "wanda", "sparsegpt", "obc"] | None,
+        typer.Option(
+            "--method",
+            help="obc keeps most and takes longest; it is the default, or sparsegpt in a search.",
+        ),
+    ] = None,
     allocation: Annotated[
-        Literal["uniform", "erk", "owl", "global", "sensitivity", "measured"],
+        Literal["uniform", "erk", "owl", "global", "sensitivity", "measured"] | None,
         typer.Option(
             "--allocation",
-            help="How layers share the sparsity; measured: by their sensitivity, one at a time.",
+            help="How layers share the sparsity, uniform by default; measured: by their "
+            "sensitivity, one at a time.",
         ),
-    ] = "uniform",
+    ] = None,
     target_speedup: Annotated[
         float | None,
         typer.Option(
@@ -96,6 +107,12 @@ def oneshot(
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="The file to write; MODEL-sparse.onnx by default."),
+    ] = None,
+    dense_output: Annotated[
+        Path | None,
+        typer.Option(
+            "--dense-output", help="Keep the dense export of a folder or a function in this file."
+        ),
     ] = None,
     layers: Annotated[
         list[str] | None,
@@ -128,7 +145,7 @@ def oneshot(
     image_spec: ImageSpecOption = None,
     image: ImageOption = None,
     tokenizer: TokenizerOption = None,
-    sequence_length: TokensOption = LENGTH_MAX,
+    sequence_length: TextLengthOption = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write a report: .json.")] = None,
     threads: ThreadsOption = None,
     json_output: JsonOption = False,
@@ -138,108 +155,94 @@ def oneshot(
     """Prune an ONNX file without training; all that is not pruned stays bit for bit."""
     console = Console(json_output, quiet)
     with reported_errors(console, debug=debug):
-        target = _choose_output(model, output)
-        model, tokenizer = as_file(model, tokenizer, target.parent)
-        if report is not None and report.suffix != ".json":
-            raise InputError(f"{report}: a report is .json")
-        verify_folder(report)
-        reading = Reading(
-            read_spec(image_spec, read_pairs(image or ())), tokenizer, sequence_length
-        )
-        wanted = choose_target(sparsity, target_speedup, target_latency_ms, allocation)
-        if wanted is not None:
-            _verify_search({
+        verify_model(model)
+        target = choose_output(model, output)
+        verify_dense_output(model, dense_output)
+        verify_suffix(report, ".json")
+        verify_files(
+            {"--output": target, "--report": report, "--dense-output": dense_output},
+            {
+                "MODEL": model, "--calibration": Path(calibration), "--analysis": analysis,
+                "--validation": Path(validation) if validation else None,
+                "--tokenizer": tokenizer, "--image-spec": image_spec,
+            },
+        )  # fmt: skip
+        images = read_spec(image_spec, read_pairs(image or ()))
+        wanted = choose_target(sparsity, target_speedup, target_latency_ms, allocation, pattern)
+        known = None if analysis is None else read_analysis(analysis)
+        if wanted is None:
+            _refuse(
+                {"--analysis": analysis, "--batch-size": batch_size},
+                "only with a target or --allocation measured",
+            )
+            check_options(sparsity, pattern, method or "obc", allocation or "uniform", damping)
+        else:
+            _refuse({
                 "--layer": layers, "--depthwise": depthwise, "--sequential": sequential,
                 "--no-correct": not correct, "--validation": validation,
                 "--damping": damping != DAMPING,
-            })  # fmt: skip
-            known = None if analysis is None else read_analysis(analysis)
-            subject = open_subject(
-                model, calibration, pattern=pattern, method=method, exclude=exclude or (),
-                reading=reading, samples_max=samples, threads=threads, batch=batch_size,
-            )  # fmt: skip
+                f"--allocation {allocation}": allocation not in (None, "measured"),
+            }, "not with a search for a target")  # fmt: skip
+        found = None
+        with opened_model(model, tokenizer, sequence_length, dense_output) as opened:
+            reading = Reading(images, opened.tokenizer, opened.length_max)
             with console.progress() as progress:
-                found = search(subject, wanted, known, progress)
-                found.pruned.save(target)
-            if report is not None:
-                write_json(report, found.pruned.report, {"search": found.to_dict()})
-                console.note(f"report written to {report}")
-            _show(console, found.pruned.report, model, target, found)
-            return
-        assert allocation != "measured"
-        with console.progress() as progress:
-            made = prune(
-                model, calibration,
-                sparsity=sparsity, pattern=pattern, method=method, allocation=allocation,
-                layers=layers or (), exclude=exclude or (), depthwise=depthwise,
-                sequential=sequential, correct=correct, damping=damping, validation=validation,
-                reading=reading, samples_max=samples, threads=threads, progress=progress,
-            )  # fmt: skip
-            made.save(target)
+                if wanted is not None:
+                    subject = open_subject(
+                        opened.path, calibration, pattern=pattern,
+                        method=method or (known.method if known else "sparsegpt"),
+                        exclude=exclude or (), reading=reading, samples_max=samples,
+                        threads=threads, batch=batch_size,
+                    )  # fmt: skip
+                    found = search(subject, wanted, known, progress)
+                    made = found.pruned
+                else:
+                    assert allocation != "measured"
+                    made = prune(
+                        opened.path, calibration, sparsity=sparsity, pattern=pattern,
+                        method=method or "obc", allocation=allocation or "uniform",
+                        layers=layers or (), exclude=exclude or (), depthwise=depthwise,
+                        sequential=sequential, correct=correct, damping=damping,
+                        validation=validation, reading=reading, samples_max=samples,
+                        threads=threads, progress=progress,
+                    )  # fmt: skip
+                made.save(target)
+            _show(console, made.report, opened.path.name, target, found)
         if report is not None:
-            write_json(report, made.report)
-            console.note(f"report written to {report}")
-        _show(console, made.report, model, target)
-
-
-def _choose_output(model: Path, output: Path | None) -> Path:
-    """Where the file goes; raises InputError for what cannot be pruned or written."""
-    if not _is_function(model) and not model.is_dir() and is_saved_plan(model):
-        raise InputError(f"{model}: a saved plan; expected a float32 ONNX file")
-    target = output or model.with_name(f"{_stem(model)}-sparse.onnx")
-    if target.resolve() == model.resolve():
-        raise InputError(f"{target}: the sparse model would replace the dense one")
-    verify_folder(target)
-    return target
-
-
-def _is_function(model: Path) -> bool:
-    """Whether it is module:function and no file."""
-    return not model.exists() and ":" in model.name
-
-
-def _stem(model: Path) -> str:
-    """The name of what is written: of a file, a folder, or the function in module:function."""
-    return model.name.rpartition(":")[2] if _is_function(model) else model.stem
-
-
-def as_file(model: Path, tokenizer: Path | None, place: Path) -> tuple[Path, Path | None]:
-    """An ONNX file as it is; of a folder or a function, its export beside the output. The tokenizer
-    of a folder is its own."""
-    if model.is_dir():
-        from colonnade.search.folder import export_folder  # loads torch
-
-        made = export_folder(model, place / f"{model.resolve().name}.onnx")
-        own = model / "tokenizer.json"
-        return made, tokenizer or (own if own.is_file() else None)
-    if _is_function(model):
-        from colonnade.search.function import export_function  # loads torch
-
-        return export_function(str(model), place / f"{_stem(model)}.onnx"), tokenizer
-    return model, tokenizer
+            more = {} if found is None else {"search": found.to_dict()}
+            save_report(console, report, render_json(made.report, more))
+        if found is not None and not found.is_met:
+            console.error(f"the target is missed: {found.why}")
+            raise typer.Exit(ExitCode.TARGET_MISSED)
 
 
 def choose_target(
-    sparsity: float | None, speedup: float | None, latency_ms: float | None, allocation: str
+    sparsity: float | None,
+    speedup: float | None,
+    latency_ms: float | None,
+    allocation: str | None,
+    pattern: str,
 ) -> Target | None:
-    """What to search for; None where a rule shares the sparsity out."""
+    """What to search for; None where a rule shares the sparsity out. Raises InputError for what
+    no search can have."""
+    implied = implied_sparsity(parse_pattern(pattern))
     if speedup is not None or latency_ms is not None:
         return Target(speedup, latency_ms, sparsity)
-    if allocation == "measured":
-        return Target(sparsity=sparsity)
-    return None
+    if allocation != "measured":
+        return None
+    if sparsity is None and implied is None:
+        raise InputError("--allocation measured: needs --sparsity, as 0.7, or a target")
+    return Target(sparsity=implied if sparsity is None else sparsity)
 
 
-def _verify_search(options: Mapping[str, object]) -> None:
-    """Refuse what a search does not do, before the work."""
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise InputError for an option that would be ignored, before the work."""
     for name, given in options.items():
         if given:
-            raise InputError(f"{name}: not with a search for a target; leave it out")
+            raise InputError(f"{name}: {why}; leave it out")
 
 
-def _show(
-    console: Console, report: Report, model: Path, target: Path, found: Found | None = None
-) -> None:
+def _show(console: Console, report: Report, name: str, target: Path, found: Found | None) -> None:
     size = target.stat().st_size
     document = {"path": str(target), "bytes": size, **report.to_dict()}
     if found is not None:
@@ -247,7 +250,7 @@ def _show(
     console.document(document)
     console.table(COLUMNS, [layer_row(layer) for layer in report.layers], NUMERIC, wraps=True)
     console.line()
-    for line in summary(report, model.name):
+    for line in summary(report, name):
         console.line(line)
     if found is not None:
         asked = "" if found.asked is None else f", asked for {found.asked:.2f}"
@@ -256,8 +259,6 @@ def _show(
             f"dense, {found.sparse_ms:.2f} ms sparse, measured in turns)"
         )
     console.line(f"{target}: {mib(size)} MiB")
-    if found is not None and not found.is_met:
-        console.note(f"the target is missed: {found.why}")
 
 
 @app.command("analyze")
@@ -273,8 +274,10 @@ def analyze_command(
         list[str] | None, typer.Option("--exclude", help="A node to leave out; repeatable.")
     ] = None,
     samples: SamplesOption = None,
+    image_spec: ImageSpecOption = None,
+    image: ImageOption = None,
     tokenizer: TokenizerOption = None,
-    sequence_length: TokensOption = LENGTH_MAX,
+    sequence_length: TextLengthOption = None,
     batch_size: BatchOption = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write a report: .html or .json.")
@@ -287,22 +290,30 @@ def analyze_command(
     """What each layer costs, and what its zeros would gain and lose; nothing is changed."""
     console = Console(json_output, quiet)
     with reported_errors(console, debug=debug):
-        verify_report(report)
-        verify_folder(report)
-        model, tokenizer = as_file(model, tokenizer, model.parent)
-        subject = open_subject(
-            model, calibration, pattern=pattern, method=method, exclude=exclude or (),
-            reading=Reading(tokenizer=tokenizer, length_max=sequence_length),
-            samples_max=samples, threads=threads, batch=batch_size,
+        verify_model(model)
+        verify_suffix(report, ".html", ".json")
+        verify_files(
+            {"--report": report},
+            {
+                "MODEL": model, "--calibration": Path(calibration), "--tokenizer": tokenizer,
+                "--image-spec": image_spec,
+            },
         )  # fmt: skip
-        with console.progress() as progress:
-            found = analyze(subject, progress)
-        if report is not None:
-            write_analysis(report, found)
-            console.note(f"report written to {report}")
+        images = read_spec(image_spec, read_pairs(image or ()))
+        parse_pattern(pattern)
+        with opened_model(model, tokenizer, sequence_length) as opened:
+            subject = open_subject(
+                opened.path, calibration, pattern=pattern, method=method, exclude=exclude or (),
+                reading=Reading(images, opened.tokenizer, opened.length_max),
+                samples_max=samples, threads=threads, batch=batch_size,
+            )  # fmt: skip
+            with console.progress() as progress:
+                found = analyze(subject, progress)
         console.document(found.to_dict())
         names, rows = analysis_rows(found)
         console.table(names, rows, names[2:], wraps=True)
         console.line()
         for line in analysis_summary(found):
             console.line(line)
+        if report is not None:
+            save_report(console, report, render_analysis(report, found))

@@ -16,12 +16,7 @@ from colonnade.search import Analysis, LayerCost
 TEMPLATE = Path(__file__).with_name("sparsify_page.html")
 SHOWN = (0.5, 0.8, 0.9, 0.95)
 """Levels that have columns; all are in the JSON."""
-
-
-def verify_report(path: Path | None) -> None:
-    """Refuse a report of an unknown kind, before the work."""
-    if path is not None and path.suffix not in (".html", ".json"):
-        raise InputError(f"{path}: a report is .html or .json")
+OTHERS = "; at others it is estimated from these"
 
 
 def analysis_rows(found: Analysis) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -29,7 +24,8 @@ def analysis_rows(found: Analysis) -> tuple[tuple[str, ...], list[tuple[str, ...
     levels = _shown(found)
     names = ["layer", "weights", "dense ms", "share"]
     for level in levels:
-        names += [f"gain at {level:.0%}", f"error at {level:.0%}"]
+        error = "error" if level in found.probes else "estimated error"
+        names += [f"gain at {level:.0%}", f"{error} at {level:.0%}"]
     return tuple(names), [_row(layer, found, levels) for layer in found.layers]
 
 
@@ -44,17 +40,20 @@ def analysis_summary(found: Analysis) -> Iterator[str]:
         f"with every layer at its cheapest level: about {found.least_ms:.2f} ms, "
         f"{found.dense_ms / found.least_ms:.1f} times as fast; no target beyond that can be met"
     )
-    yield "error: squared error of the outputs over their square, with this layer alone pruned"
+    measured = ", ".join(f"{level:.0%}" for level in found.probes)
+    others = "" if len(found.levels) == 1 + len(found.probes) else OTHERS
+    yield (
+        "error: squared error of the outputs over their square, with this layer alone pruned by "
+        f"{found.method}; measured at {measured} zeros{others}"
+    )
 
 
-def write_analysis(path: Path, found: Analysis) -> None:
-    """In the form that the suffix names."""
+def render_analysis(path: Path, found: Analysis) -> str:
+    """In the form that the suffix of `path` names."""
     if path.suffix == ".json":
-        document = json.dumps(plain_data(found.to_dict()), indent=2, allow_nan=False)
-        path.write_text(document + "\n", encoding="utf-8")
-        return
+        return json.dumps(plain_data(found.to_dict()), indent=2, allow_nan=False) + "\n"
     names, rows = analysis_rows(found)
-    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=STYLE.read_text(encoding="utf-8").rstrip(),
         title=html.escape(found.model),
         notes="\n".join(
@@ -63,19 +62,18 @@ def write_analysis(path: Path, found: Analysis) -> None:
         names="".join(f"<th>{html.escape(name)}</th>" for name in names),
         rows="\n".join(_page_row(row) for row in rows),
     )
-    path.write_text(page, encoding="utf-8")
 
 
 def read_analysis(path: Path) -> Analysis:
-    """What `write_analysis` wrote as JSON."""
+    """What `analyze --report` wrote as JSON."""
     try:
         return Analysis.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: cannot read it: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError):
         raise InputError(
-            f"{path}: no analysis; expected what `colonnade sparsify analyze --report FILE.json` "
-            "writes"
+            f"{path}: no analysis of this version; expected what `colonnade sparsify analyze "
+            "--report FILE.json` writes"
         ) from None
 
 

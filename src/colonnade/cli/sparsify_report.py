@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -38,9 +37,10 @@ def summary(report: Report, title: str) -> Iterator[str]:
             f"output {output.name}: SQNR {output.sqnr_db:.1f} dB, mean square error "
             f"{output.mse:.4g}{agreement}, on {report.compared} samples"
         )
+    yield from report.remarks
 
 
-def write_json(path: Path, report: Report, more: Mapping[str, Any] = NOTHING) -> None:
+def render_json(report: Report, more: Mapping[str, Any] = NOTHING) -> str:
     """The whole report, and what else is known."""
     document = plain_data({**report.to_dict(), **more})
-    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from colonnade.errors import ModelError
-from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
+TENSOR_METADATA_IR = 10
+"""The first version of the format whose tensors have metadata."""
 
 Source = str | os.PathLike[str] | bytes | ModelProto
 
@@ -33,38 +32,38 @@ def constant_names(model: ModelProto) -> frozenset[str]:
 
 
 def replace_constants(
-    model: ModelProto, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+    model: ModelProto,
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+    by_tensor: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Put new float32 data into constants of the same shapes, and entries into the metadata."""
+    """Put new float32 data into constants of the same shapes, and entries into the metadata: of the
+    model, and of tensors by their names where the file's version of ONNX knows such."""
     tensors = dict(_tensors(model))
     for name, array in arrays.items():
         tensor = tensors[name]
         if tuple(tensor.dims) != array.shape:
             raise AssertionError(f"{name}: {list(array.shape)} for {list(tensor.dims)}")
-        made = numpy_helper.from_array(np.ascontiguousarray(array, np.float32), tensor.name)
-        tensor.CopyFrom(made)
-    for key, value in metadata.items():
-        entry = next((e for e in model.metadata_props if e.key == key), None)
-        entry = model.metadata_props.add(key=key) if entry is None else entry
+        made = numpy_helper.from_array(np.ascontiguousarray(array, np.float32))
+        tensor.ClearField("float_data")
+        tensor.raw_data = made.raw_data
+    _set_entries(model, metadata)
+    if model.ir_version >= TENSOR_METADATA_IR:
+        for name, entries in by_tensor.items():
+            _set_entries(tensors[name], entries)
+
+
+def metadata_of(model: ModelProto, key: str) -> str:
+    """An entry of the model's metadata; "" where there is none."""
+    return next((entry.value for entry in model.metadata_props if entry.key == key), "")
+
+
+def _set_entries(owner: ModelProto | TensorProto, entries: Mapping[str, str]) -> None:
+    props = owner.metadata_props
+    for key, value in entries.items():
+        entry = next((e for e in props if e.key == key), None)
+        entry = props.add(key=key) if entry is None else entry
         entry.value = value
-
-
-def save_proto(model: ModelProto, path: str | os.PathLike[str]) -> None:
-    """Write the file at once or not at all; above 2 GiB, constants go to `<path>.data`."""
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        if model.ByteSize() <= MAX_MESSAGE_BYTES:
-            partial.write_bytes(model.SerializeToString())
-        else:
-            onnx.save_model(
-                model, str(partial), save_as_external_data=True, location=f"{target.name}.data"
-            )
-        partial.replace(target)
-    except OSError as error:
-        raise ModelError(f"{target} cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _tensors(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:

@@ -18,23 +18,24 @@ SAMPLES_MAX = 64
 
 
 @dataclass
-class _Output:
-    """Sums over what was compared so far."""
+class OutputSums:
+    """Sums over what was compared of an output so far."""
 
     deviation: Deviation = field(default_factory=Deviation)
-    count: int = 0
     rows: int = 0
     agreed: int = 0
 
     def add(self, exact: np.ndarray, answer: np.ndarray) -> None:
+        """Count the answers to one sample."""
         self.deviation.add(exact, answer)
-        self.count += exact.size
         if exact.ndim == 2 and exact.shape[1] > 1:
             self.rows += len(exact)
-            self.agreed += int(np.sum(exact.argmax(1) == answer.argmax(1)))
+            is_number = ~np.isnan(exact).any(1) & ~np.isnan(answer).any(1)
+            self.agreed += int(np.sum((exact.argmax(1) == answer.argmax(1)) & is_number))
 
     def record(self, name: str) -> OutputRecord:
-        mse = self.deviation.noise / max(self.count, 1)
+        """What came of it."""
+        mse = self.deviation.noise / max(self.deviation.count, 1)
         agreement = self.agreed / self.rows if self.rows else None
         return OutputRecord(name, self.deviation.sqnr_db, mse, agreement)
 
@@ -43,7 +44,7 @@ def compare_outputs(
     dense: Graph, pruned: Graph, source: Source, threads: int | None
 ) -> tuple[tuple[OutputRecord, ...], int]:
     """A record of each float output, and the number of samples."""
-    found: dict[str, _Output] = {}
+    found: dict[str, OutputSums] = {}
     count = 0
     with compile_graph(dense, threads) as left, compile_graph(pruned, threads) as right:
         for sample in itertools.islice(source(), SAMPLES_MAX):
@@ -51,5 +52,5 @@ def compare_outputs(
             exact, answers = left.run(sample.arrays), right.run(sample.arrays)
             for name, array in exact.items():
                 if array.dtype.kind == "f":
-                    found.setdefault(name, _Output()).add(array, answers[name])
+                    found.setdefault(name, OutputSums()).add(array, answers[name])
     return tuple(output.record(name) for name, output in found.items()), count

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from colonnade.ir import DType, Graph, Node
+from colonnade.ir import DType, Graph, Node, captures
 
 OPS = ("Conv", "Gemm", "MatMul")
 """Operators whose weights one-shot pruning knows."""
-_OTHER_WEIGHTS = {"ConvTranspose": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
+_PLACES: Mapping[str, tuple[int, ...]] = {
+    "Conv": (1,), "ConvInteger": (1,), "ConvTranspose": (1,), "QLinearConv": (3,),
+    "LSTM": (1,), "GRU": (1,), "RNN": (1,),
+    "Gemm": (1, 0), "MatMul": (1, 0), "MatMulInteger": (1, 0), "QLinearMatMul": (3, 0),
+    "Einsum": (1, 0),
+}  # fmt: skip
+"""The inputs that may be weights, the usual one first."""
+_PRODUCTS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Einsum")
+"""Without weights where all their inputs depend on the model's."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class Layer:
     """One constant of weights and the nodes that multiply by it."""
 
     name: str
-    """Of the first node."""
+    """Of the first node, as `name_nodes` has it."""
     nodes: tuple[Node, ...]
     weights: str
     shape: tuple[int, ...]
@@ -89,38 +97,73 @@ def find_layers(graph: Graph, in_file: Collection[str]) -> tuple[list[Layer], di
     """Layers in order, and reasons by node name. `in_file`: constants that can be changed."""
     layers: dict[str, Layer] = {}
     refused: dict[str, str] = {}
-    for node in graph.nodes:
-        if node.domain or not _has_weights(graph, node):
+    for name, node in zip(name_nodes(graph), graph.nodes, strict=True):
+        if not weights_of(graph, node):
             continue
         found = _find_layer(graph, node, in_file)
         if isinstance(found, str):
-            refused[node.name] = found
-        elif found.weights not in layers:
+            refused[name] = found
+            continue
+        bias = found.bias if found.bias is not None and found.bias.name in in_file else None
+        found = replace(found, name=name, bias=bias)
+        if found.weights not in layers:
             layers[found.weights] = found
         else:
             first = layers[found.weights]
             if replace(found, name=first.name, nodes=first.nodes, bias=first.bias) != first:
-                refused[first.name] = refused[node.name] = "its weights are used in two ways"
+                refused[first.name] = refused[name] = "its weights are used in two ways"
             else:
                 layers[found.weights] = replace(first, nodes=(*first.nodes, node), bias=None)
     return [layer for layer in layers.values() if layer.name not in refused], refused
 
 
-def _has_weights(graph: Graph, node: Node) -> bool:
-    """True for products with an operand that does not depend on the model's inputs."""
-    if node.op not in (*OPS, *_OTHER_WEIGHTS):
-        return False
-    return bool(_constant_of(graph, node.inputs[1])[0]) or node.op != "MatMul"
+def name_nodes(graph: Graph) -> list[str]:
+    """A name for each node that no other has: the second "fc" of a graph is "fc#2"."""
+    own = {node.name for node in graph.nodes}
+    names: dict[str, None] = {}
+    for node in graph.nodes:
+        name, number = node.name, 1
+        while name in names or (number > 1 and name in own):
+            number += 1
+            name = f"{node.name}#{number}"
+        names[name] = None
+    return list(names)
+
+
+def weights_of(graph: Graph, node: Node) -> str:
+    """The constant of a node's weights, or the value where the model computes them; "" for a node
+    that has none."""
+    if node.domain:
+        return ""
+    if node.op not in _PLACES:
+        return next((name for name in captures(node) if _is_matrix(graph, name)), "")
+    values = [node.inputs[place] for place in _PLACES[node.op] if place < len(node.inputs)]
+    found = next((name for value in values if (name := _stored(graph, value))), "")
+    return found or ("" if node.op in _PRODUCTS else values[0])
+
+
+def _stored(graph: Graph, value: str) -> str:
+    """The constant that a value is made of, quantized ones as well; "" for none."""
+    while value not in graph.constants:
+        maker = graph.producer.get(value)
+        if maker is None or maker.op not in ("Identity", "Transpose", "DequantizeLinear"):
+            return ""
+        value = maker.inputs[0]
+    return value
+
+
+def _is_matrix(graph: Graph, name: str) -> bool:
+    array = graph.constants.get(name)
+    return array is not None and array.ndim > 1 and graph.dtype(name) is DType.FLOAT32
 
 
 def _find_layer(graph: Graph, node: Node, in_file: Collection[str]) -> Layer | str:
-    if node.op in _OTHER_WEIGHTS:
-        return f"one-shot pruning does not know {node.op}"
+    if why := _why_unknown(graph, node):
+        return why
     weights, is_turned = _constant_of(graph, node.inputs[1])
     if not weights:
-        return "its weights are computed by the model"
-    if graph.dtype(weights) is not DType.FLOAT32:
-        return f"its weights are {graph.dtype(weights).value}, not float32"
+        is_left = node.op != "Conv" and _stored(graph, node.inputs[0])
+        return f"its weights are {'on the left' if is_left else 'computed by the model'}"
     if weights not in in_file:
         return "its weights are not stored as a plain constant of the file"
     if why := _other_readers(graph, weights):
@@ -130,6 +173,20 @@ def _find_layer(graph: Graph, node: Node, in_file: Collection[str]) -> Layer | s
         if node.op == "Conv"
         else _linear(graph, node, weights, is_turned)
     )
+
+
+def _why_unknown(graph: Graph, node: Node) -> str:
+    weights = weights_of(graph, node)
+    dtype = graph.dtype(weights)
+    if node.op not in _PLACES:
+        return f"its body reads {weights}; bodies of {node.op} are not pruned"
+    if weights in graph.constants and dtype in (DType.INT8, DType.UINT8):
+        return f"its weights are {dtype.value} already: prune before you quantize"
+    if node.op not in OPS:
+        return f"one-shot pruning does not know {node.op}"
+    if weights in graph.constants and dtype is not DType.FLOAT32:
+        return f"its weights are {dtype.value}, not float32"
+    return ""
 
 
 def _conv(graph: Graph, node: Node, weights: str) -> Layer | str:

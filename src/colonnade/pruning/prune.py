@@ -6,34 +6,35 @@ import fnmatch
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from colonnade.errors import InputError
+from colonnade.errors import InputError, ModelError
 from colonnade.ir import Graph
 from colonnade.pruning.compare import compare_outputs
-from colonnade.pruning.layers import Layer, find_layers
+from colonnade.pruning.layers import Layer, find_layers, name_nodes, weights_of
 from colonnade.pruning.report import LayerRecord, Report
 from colonnade.pruning.share_out import NEEDS_STATISTICS, share_out
 from colonnade.pruning.statistics import Statistics, collect
 from colonnade.quantization.calibrate import Progress
 from colonnade.quantization.data.open import Reading, open_source
-from colonnade.quantization.data.source import Source, checked_source
+from colonnade.quantization.data.source import Source, blank_inputs, checked_source
 from colonnade.sparsity.allocation import ALLOCATIONS, Allocation
-from colonnade.sparsity.masks import check_sparsity
-from colonnade.sparsity.patterns import Pattern, implied_sparsity, parse_pattern, why_not
+from colonnade.sparsity.masks import Scope, check_sparsity, count_units
+from colonnade.sparsity.patterns import NM, Pattern, implied_sparsity, parse_pattern, why_not
 from colonnade.sparsity.solvers.damping import error_of
 from colonnade.sparsity.solvers.solve import METHODS, NEEDS, Method, Tuning, solve_many
+from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, describe_zeros
 
 if TYPE_CHECKING:
     import onnx
 
     from colonnade.onnx.constants import Source as ModelSource
 
-METADATA_KEY = "colonnade.sparsity"
-"""Entry of the file's metadata: JSON of what was pruned and how."""
+PRUNING_KEY = "colonnade.pruning"
+"""Entry of the file's metadata: JSON of how it was pruned; what is sparse has SPARSITY_KEY."""
 HESSIAN_BYTES = 1 << 30
 """Of statistics that are held at once; more layers take more passes over the data."""
 DAMPING = 0.1
@@ -49,14 +50,20 @@ class PrunedModel:
     report: Report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the ONNX file, at once or not at all."""
-        from colonnade.onnx.constants import save_proto
+        """Write the ONNX file, at once or not at all; above 2 GiB, its constants go to a file
+        `<path>.<hash>.data` beside it."""
+        from colonnade.onnx.saving import save_proto
 
         save_proto(self.proto, path)
 
     def to_bytes(self) -> bytes:
-        """The ONNX file in memory."""
-        return bytes(self.proto.SerializeToString())
+        """The ONNX file in memory. Raises ModelError above 2 GiB."""
+        from colonnade.onnx.exporter import MAX_MESSAGE_BYTES
+
+        made = bytes(self.proto.SerializeToString())
+        if len(made) > MAX_MESSAGE_BYTES:
+            raise ModelError(f"the model takes {len(made)} bytes, one message 2 GiB: save() it")
+        return made
 
 
 def prune(
@@ -175,6 +182,13 @@ def prune_many(
     return [run.result() for run in runs]
 
 
+def check_options(
+    sparsity: float | None, pattern: str, method: str, allocation: str, damping: float
+) -> None:
+    """Raise InputError for what `prune` refuses before it reads the model."""
+    _check_options(sparsity, parse_pattern(pattern), method, allocation, damping)
+
+
 @dataclass(frozen=True)
 class _Options:
     """How layers are solved."""
@@ -222,12 +236,26 @@ def _read(
     graph = import_model(model)
     proto = load_proto(model)
     found, refused = find_layers(graph, constant_names(proto))
+    _check_finite(graph, found)
     chosen, refused = _choose(found, refused, *choice, options.pattern)
     source = checked_source(open_source(calibration, graph, reading), graph, samples_max)
     compared_on = source
     if validation is not None:
         compared_on = checked_source(open_source(validation, graph, reading), graph, None)
     return _Job(graph, proto, found, chosen, refused, options, source, compared_on, threads)
+
+
+def _check_finite(graph: Graph, layers: Sequence[Layer]) -> None:
+    """Raise ModelError for a constant of a layer with values that no solver can weigh."""
+    for layer in layers:
+        for name in (layer.weights, *([layer.bias.name] if layer.bias else [])):
+            is_finite = np.isfinite(graph.constants[name])
+            if not is_finite.all():
+                raise ModelError(
+                    f"tensor {name!r} of layer {layer.name!r} holds {int((~is_finite).sum())} "
+                    "values that are NaN or infinite, so nothing can be pruned by them; repair the "
+                    "model"
+                )
 
 
 def _shares(job: _Job, sparsity: float) -> dict[str, float]:
@@ -309,7 +337,7 @@ class _Run:
 
     def result(self) -> PrunedModel:
         """Compare with the dense model, and write."""
-        from colonnade.onnx.constants import load_proto, replace_constants
+        from colonnade.onnx.constants import load_proto, metadata_of, replace_constants
 
         job = self._job
         outputs, compared = compare_outputs(job.graph, self.graph, job.validation, job.threads)
@@ -317,40 +345,81 @@ class _Run:
             job.graph.name, job.options.method, str(job.options.pattern), job.options.allocation,
             sum(1 for _ in job.source()), compared, self._records(), outputs,
             sum(layer.size for layer in job.chosen), sum(self._zeros.values()),
-            sum(layer.size for layer in job.found),
+            sum(layer.size for layer in job.found), tuple(self._remarks()),
         )  # fmt: skip
         proto = load_proto(job.proto)
-        replace_constants(proto, self._changed, {METADATA_KEY: self._metadata(report)})
+        by_tensor = self._describe_zeros()
+        stated = {**_stated_zeros(metadata_of(proto, SPARSITY_KEY)), **by_tensor}
+        how = {key: getattr(report, key) for key in ("method", "pattern", "allocation")}
+        replace_constants(
+            proto,
+            self._changed,
+            {
+                SPARSITY_KEY: json.dumps(stated),
+                PRUNING_KEY: json.dumps({**how, "sparsity": round(report.sparsity, 6)}),
+            },
+            {name: {SPARSITY_KEY: json.dumps(found)} for name, found in by_tensor.items()},
+        )
         return PrunedModel(proto, report)
 
     def _records(self) -> tuple[LayerRecord, ...]:
         job = self._job
         layers = {layer.name: layer for layer in job.found}
         records = []
-        for node in job.graph.nodes:
-            layer = layers.get(node.name)
-            if layer is not None and node.name in self._zeros:
-                share = self._zeros[node.name] / layer.size
-                error = self.errors[node.name]
-                records.append(LayerRecord(node.name, node.op, layer.shape, share, error, ""))
-            elif node.name in job.refused:
-                weights = job.graph.constants.get(layer.weights if layer else node.inputs[1])
+        for name, node in zip(name_nodes(job.graph), job.graph.nodes, strict=True):
+            layer = layers.get(name)
+            if layer is not None and name in self._zeros:
+                share = self._zeros[name] / layer.size
+                records.append(
+                    LayerRecord(name, node.op, layer.shape, share, self.errors[name], "")
+                )
+            elif name in job.refused:
+                weights = job.graph.constants.get(weights_of(job.graph, node))
                 shape = () if weights is None else weights.shape
                 zeros = 0.0 if weights is None else float(np.mean(weights == 0))
-                why = job.refused[node.name]
-                records.append(LayerRecord(node.name, node.op, shape, zeros, None, why))
+                why = job.refused[name]
+                records.append(LayerRecord(name, node.op, shape, zeros, None, why))
         return tuple(records)
 
-    def _metadata(self, report: Report) -> str:
-        return json.dumps({
-            "method": report.method,
-            "pattern": report.pattern,
-            "sparsity": round(report.sparsity, 6),
-            "weights": {
-                layer.weights: round(self._zeros[layer.name] / layer.size, 6)
-                for layer in self._job.chosen
-            },
-        })  # fmt: skip
+    def _remarks(self) -> Iterator[str]:
+        """Data that says nothing, layers that are too small to get the share asked for."""
+        options = self._job.options
+        if names := blank_inputs(self._job.source()):
+            yield (
+                f"input {', '.join(map(repr, names))} is 0 in all of the calibration data, which "
+                "says nothing of what layers read in use: give samples as they are met there"
+            )
+        scope: Scope = "row" if options.method == "wanda" else "matrix"
+        for layer in self._job.chosen:
+            units = count_units(
+                options.pattern, layer.rows, layer.cols, scope=scope, taps=layer.taps
+            )
+            share = self.shares[layer.name]
+            if isinstance(options.pattern, NM) or round(share * units) < units:
+                continue
+            yield (
+                f"{layer.name}: one of its {units} units of pattern {options.pattern} stays, so it "
+                f"has {self._zeros[layer.name] / layer.size:.1%} zeros, not {share:.1%}"
+            )
+
+    def _describe_zeros(self) -> dict[str, dict[str, object]]:
+        """Of the pruned layers, by the names of their weights."""
+        matrices = {
+            layer.weights: layer.to_matrices(self._changed[layer.weights])
+            for layer in self._job.chosen
+        }
+        found = {n: describe_zeros(m.reshape(-1, m.shape[-1])) for n, m in matrices.items()}
+        return {name: asdict(zeros) for name, zeros in found.items() if zeros.structure != DENSE}
+
+
+def _stated_zeros(text: str) -> dict[str, object]:
+    """What a file says already of its sparse tensors."""
+    try:
+        stated = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    entries = stated.items() if isinstance(stated, dict) else ()
+    return {n: found for n, found in entries if isinstance(found, dict) and "structure" in found}
 
 
 def _check_shares(shares: Mapping[str, float], pattern: Pattern, sparsity: float | None) -> None:

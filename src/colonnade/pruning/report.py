@@ -52,6 +52,8 @@ class Report:
     zeros: int
     all_weights: int
     """Of pruned and dense layers."""
+    remarks: tuple[str, ...] = ()
+    """What is not as it was asked for, or not as data should be."""
 
     @property
     def sparsity(self) -> float:

@@ -24,13 +24,20 @@ class Deviation:
     max_error: float = 0.0
     peak: float = 0.0
     """Largest magnitude of the float32 answer."""
+    count: int = 0
 
     def add(self, exact: np.ndarray, answer: np.ndarray) -> None:
-        """Count one array; infinite elements, which masks have, must be alike and are left out."""
+        """Count one array. Elements that are not finite, as masks make them, are left out where
+        they are alike; one that is not alike is an infinite error."""
         wanted, given = exact.astype(np.float64), answer.astype(np.float64)
-        if not np.isfinite(wanted).all():
-            kept = np.isfinite(wanted) & np.isfinite(given)
+        if not (np.isfinite(wanted).all() and np.isfinite(given).all()):
+            kept = np.isfinite(wanted)
+            others_alike = np.array_equal(wanted[~kept], given[~kept], equal_nan=True)
+            if not (others_alike and np.isfinite(given[kept]).all()):
+                self.noise = self.max_error = math.inf
+            kept &= np.isfinite(given)
             wanted, given = wanted[kept], given[kept]
+        self.count += wanted.size
         error = given - wanted
         self.signal += float(np.sum(wanted * wanted))
         self.noise += float(np.sum(error * error))
@@ -42,7 +49,9 @@ class Deviation:
         """Signal to quantization noise ratio in decibels; infinite without noise."""
         if self.noise == 0.0:
             return math.inf
-        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
+        if self.noise == math.inf or self.signal == 0.0:
+            return -math.inf
+        return 10 * math.log10(self.signal / self.noise)
 
 
 def compare_graphs(

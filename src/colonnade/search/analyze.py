@@ -20,9 +20,10 @@ from colonnade.pruning.prune import DEFAULT_READING, prune_many
 from colonnade.quantization.calibrate import Progress
 from colonnade.quantization.data.open import Reading, open_source
 from colonnade.quantization.data.source import Arrays, Source, checked_source
+from colonnade.search.content import hash_content
 from colonnade.search.cost_table import CostTable, measure_costs
 from colonnade.search.levels import levels_of
-from colonnade.search.sensitivity import Constants, measure_sensitivity
+from colonnade.search.sensitivity import Constants, measure_sensitivity, probes_of
 from colonnade.sparsity.patterns import Pattern, parse_pattern, why_not
 from colonnade.sparsity.solvers.solve import Method
 
@@ -36,7 +37,8 @@ class LayerCost:
     shape: tuple[int, ...]
     ms: tuple[float, ...]
     errors: tuple[float, ...]
-    """Relative squared error of the model's outputs with this layer alone at the level."""
+    """Relative squared error of the model's outputs with this layer alone at the level; estimated
+    at levels that are no probes of the analysis."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,14 @@ class Analysis:
     """What `analyze` found."""
 
     model: str
+    """Name of the file."""
+    content: str
+    """See `hash_content`."""
     pattern: str
+    method: Method
     levels: tuple[float, ...]
+    probes: tuple[float, ...]
+    """Levels whose errors were measured."""
     layers: tuple[LayerCost, ...]
     dense_ms: float
     rest_ms: float
@@ -64,19 +72,36 @@ class Analysis:
             for x in found["layers"]
         )
         inputs = {name: tuple(shape) for name, shape in found["inputs"].items()}
-        facts = {"levels": tuple(found["levels"]), "layers": layers, "inputs": inputs}
-        return cls(**{**found, **facts})
+        facts = {name: tuple(found[name]) for name in ("levels", "probes")}
+        return cls(**{**found, **facts, "layers": layers, "inputs": inputs})
 
     def check(self, subject: Subject) -> None:
         """Raise InputError unless the subject is what was analyzed."""
-        ours = (subject.path.name, str(subject.pattern), subject.names, subject.runtime.threads,
+        name = subject.path.name
+        if self.content != subject.content:
+            raise InputError(
+                f"the analysis is of {self.model}, and {name} has other nodes or weights"
+            )
+        ours = (str(subject.pattern), subject.method, subject.runtime.threads,
                 subject.timed_shapes)  # fmt: skip
-        known = (self.model, self.pattern, [x.name for x in self.layers], self.threads,
-                 dict(self.inputs))  # fmt: skip
-        words = ("model", "pattern", "layers", "threads", "inputs")
+        known = (self.pattern, self.method, self.threads, dict(self.inputs))
+        words = ("pattern", "method", "threads", "inputs")
         for word, left, right in zip(words, known, ours, strict=True):
             if left != right:
                 raise InputError(f"the analysis is of {word} {left}, and this is {right}")
+        self._check_layers(subject.names)
+
+    def _check_layers(self, names: Sequence[str]) -> None:
+        """What is excluded may differ."""
+        known = [layer.name for layer in self.layers]
+        for these, others in ((known, names), (names, known)):
+            more = [name for name in these if name not in others]
+            if more:
+                rest = f" and {len(more) - 1} more" if len(more) > 1 else ""
+                where = "the analysis is of" if these is known else "this is of"
+                raise InputError(
+                    f"{where} layers {more[0]!r}{rest}, which the other lacks; exclude the same"
+                )
 
     @property
     def costs(self) -> CostTable:
@@ -114,6 +139,11 @@ class Subject:
         return {name: array.shape for name, array in self.timed.items()}
 
     @property
+    def content(self) -> str:
+        """See `hash_content`."""
+        return hash_content(self.graph)
+
+    @property
     def names(self) -> list[str]:
         """Of the layers."""
         return [layer.name for layer in self.layers]
@@ -138,7 +168,8 @@ def open_subject(
     """
     shape = parse_pattern(pattern)
     graph = import_model(model)
-    found, _ = find_layers(graph, constant_names(load_proto(model)))
+    found, refused = find_layers(graph, constant_names(load_proto(model)))
+    _check_names(exclude, [*(layer.name for layer in found), *refused])
     layers = tuple(
         layer
         for layer in found
@@ -150,6 +181,14 @@ def open_subject(
     whole = open_source(calibration, graph, replace(reading, is_full=True))
     timed = _with_batch(next(iter(checked_source(whole, graph, 1)())).arrays, batch)
     return Subject(Path(model), graph, layers, source, shape, method, Runtime(threads or 0), timed)
+
+
+def _check_names(exclude: Sequence[str], names: Sequence[str]) -> None:
+    """Raise InputError for one that matches nothing, as `prune` does."""
+    for pattern in exclude:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            more = " and more" if len(names) > 8 else ""
+            raise InputError(f"exclude {pattern!r}: no layer has this name; {names[:8]}{more}")
 
 
 def _with_batch(arrays: Arrays, batch: int | None) -> Arrays:
@@ -175,8 +214,10 @@ def analyze(subject: Subject, progress: Progress = lambda _, __: None) -> Analys
         for x in subject.layers
     )
     return Analysis(
-        subject.path.name, table.pattern, table.levels, rows, table.dense_ms, table.rest_ms,
-        table.least_ms, subject.runtime.threads, subject.timed_shapes,
+        model=subject.path.name, content=subject.content, pattern=table.pattern,
+        method=subject.method, levels=table.levels, probes=probes_of(table.levels), layers=rows,
+        dense_ms=table.dense_ms, rest_ms=table.rest_ms, least_ms=table.least_ms,
+        threads=subject.runtime.threads, inputs=subject.timed_shapes,
     )  # fmt: skip
 
 

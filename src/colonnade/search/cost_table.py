@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,18 @@ from colonnade.engine.runtime import Runtime
 from colonnade.ir import Graph
 from colonnade.pruning.layers import Layer
 from colonnade.quantization.calibrate import Progress
+from colonnade.search.content import hash_content
 from colonnade.search.levels import levels_of, with_zeros
-from colonnade.search.timing import QUARTILE, Arrays, compile_on, time_in_turns
+from colonnade.search.timing import QUARTILE, Arrays, compile_on
 from colonnade.sparsity.patterns import Pattern
 
 ROUNDS_MIN, ROUNDS_MAX = 5, 25
 """Traced runs of each level."""
 SECONDS = 20.0
 """For all of them, unless ROUNDS_MIN take longer."""
-VERSION = 1
+RUNS = 3
+"""Of the dense model in each round, end to end."""
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,13 @@ def measure_costs(
     runtime: Runtime,
     progress: Progress = lambda _, __: None,
 ) -> CostTable:
-    """The table for one set of inputs; kept in the cache by CPU, shapes and threads."""
+    """The table for one set of inputs; kept in the cache by CPU, model, shapes and threads."""
     levels = levels_of(pattern)
     with ExitStack() as stack:
         progress("compiling the dense model", None)
         dense = stack.enter_context(compile_on(runtime, graph))
         path = _cache_path(dense.isa)
-        key = _key(layers, pattern, arrays, dense.threads, levels)
+        key = cost_key(graph, layers, pattern, arrays, dense.threads, levels)
         known = _read(path).get(key)
         if known is not None:
             return known
@@ -83,18 +87,31 @@ def measure_costs(
             sparse = with_zeros(graph, layers, shares, pattern)
             engines.append(stack.enter_context(compile_on(runtime, sparse)))
         progress("measuring layers", None)
-        dense_ms = time_in_turns([dense], arrays).ms[0]
-        rows = _trace_in_turns(engines, layers, arrays)
-    falling = {name: tuple(np.minimum.accumulate(row).tolist()) for name, row in rows.items()}
-    table = CostTable(str(pattern), levels, falling, dense_ms)
+        dense_ms, rows = _measure_in_turns(engines, layers, arrays)
+    table = make_table(str(pattern), levels, rows, dense_ms)
     _write(path, key, table)
     return table
 
 
-def _trace_in_turns(
+def make_table(
+    pattern: str, levels: Sequence[float], rows: Mapping[str, Sequence[float]], dense_ms: float
+) -> CostTable:
+    """The table of what was measured. Layers that take longer when they are traced than the whole
+    model does otherwise are made to fit into it, all by one factor and at every level."""
+    traced = sum(row[0] for row in rows.values())
+    factor = min(1.0, dense_ms / traced) if traced > 0 else 1.0
+    falling = {
+        name: tuple((np.minimum.accumulate(row) * factor).tolist()) for name, row in rows.items()
+    }
+    return CostTable(pattern, tuple(levels), falling, dense_ms)
+
+
+def _measure_in_turns(
     engines: Sequence[Engine], layers: Sequence[Layer], arrays: Arrays
-) -> dict[str, list[float]]:
-    """By layer, milliseconds at each level: the lower quartile over rounds."""
+) -> tuple[float, dict[str, list[float]]]:
+    """Milliseconds of the dense model, the first engine, end to end; and by layer, traced at each
+    level: the lower quartile over rounds."""
+    whole: list[float] = []
     seen: dict[str, list[list[float]]] = {x.name: [[] for _ in engines] for x in layers}
     owners = {node.name: layer.name for layer in layers for node in layer.nodes}
     end = time.perf_counter() + SECONDS
@@ -109,9 +126,21 @@ def _trace_in_turns(
                     sums[owner] += float(event["dur_us"]) / 1e3 / engine.threads
             for name, ms in sums.items():
                 seen[name][place].append(ms)
-    return {
+            if place == 0:
+                whole += _time_runs(engine, arrays)
+    return float(np.quantile(whole, QUARTILE)), {
         name: [float(np.quantile(times, QUARTILE)) for times in rows] for name, rows in seen.items()
     }
+
+
+def _time_runs(engine: Engine, arrays: Arrays) -> list[float]:
+    """Milliseconds of each run."""
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        engine.run(arrays)
+        times.append((time.perf_counter() - start) * 1e3)
+    return times
 
 
 def _cache_path(isa: str) -> Path:
@@ -119,16 +148,20 @@ def _cache_path(isa: str) -> Path:
     return knobs.cache_dir() / "costs" / f"{name}-{isa}.json"
 
 
-def _key(
+def cost_key(
+    graph: Graph,
     layers: Sequence[Layer],
     pattern: Pattern,
     arrays: Arrays,
     threads: int,
     levels: Sequence[float],
 ) -> str:
-    """Shapes, not weights: the same network trained otherwise costs the same."""
+    """All that changes the times, CPU and instruction set aside. Of float constants only the zeros:
+    the same network trained otherwise costs the same."""
     facts = {
-        "layers": [(layer.name, layer.op, layer.shape, layer.groups) for layer in layers],
+        "engine": [version("colonnade"), knobs.stripes(), sorted(knobs.disabled_passes())],
+        "model": hash_content(graph, with_values=False),
+        "layers": [layer.name for layer in layers],
         "inputs": {name: list(array.shape) for name, array in arrays.items()},
         "pattern": str(pattern),
         "threads": threads,

@@ -34,7 +34,7 @@ def measure_sensitivity(
     progress: Progress = lambda _, __: None,
 ) -> dict[str, tuple[float, ...]]:
     """By layer, the relative squared error of the model's outputs at each level."""
-    probes = [p for p in PROBES if p in levels] or [level for level in levels if level > 0]
+    probes = probes_of(levels)
     samples = [sample.arrays for sample in itertools.islice(source(), SAMPLES_MAX)]
     with compile_graph(graph, threads) as engine:
         expected = list(_answers(engine, samples))
@@ -47,6 +47,15 @@ def measure_sensitivity(
             with compile_graph(alone, threads) as engine:
                 found[layer.name].append(relative_error(expected, _answers(engine, samples)))
     return {name: interpolate(probes, errors, levels) for name, errors in found.items()}
+
+
+def probes_of(levels: Sequence[float]) -> tuple[float, ...]:
+    """The levels whose errors are measured; those of the others are read off them.
+
+    >>> probes_of((0.0, 0.5, 0.8, 0.9, 0.95)), probes_of((0.0, 0.75))
+    ((0.5, 0.9), (0.75,))
+    """
+    return tuple(p for p in PROBES if p in levels) or tuple(x for x in levels if x > 0)
 
 
 def relative_error(

@@ -6,6 +6,7 @@ one), so what was chosen is measured end to end, and the budget is corrected by 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,18 +43,22 @@ class Target:
         given = [x for x in (self.speedup, self.latency_ms, self.sparsity) if x is not None]
         if len(given) != 1:
             raise InputError("give one target: a speed-up, a latency or a sparsity")
-        if self.speedup is not None and not self.speedup > 1.0:
+        if self.speedup is not None and not 1.0 < self.speedup < math.inf:
             raise InputError(f"target speed-up {self.speedup:g}: expected more than 1, as 2.5")
-        if self.latency_ms is not None and not self.latency_ms > 0:
+        if self.latency_ms is not None and not 0 < self.latency_ms < math.inf:
             raise InputError(f"target latency {self.latency_ms:g} ms: expected more than 0")
         if self.sparsity is not None and not 0 < self.sparsity < 1:
             raise InputError(f"target sparsity {self.sparsity:g}: expected a share, as 0.8")
 
     def speedup_of(self, dense_ms: float) -> float | None:
-        """As a speed-up over the dense model."""
-        if self.latency_ms is not None:
-            return dense_ms / self.latency_ms
-        return self.speedup
+        """As a speed-up over the dense model. Raises InputError for a latency that it has."""
+        if self.latency_ms is None:
+            return self.speedup
+        if self.latency_ms >= dense_ms:
+            raise InputError(
+                f"target latency {self.latency_ms:g} ms: the model already takes {dense_ms:.2f} ms"
+            )
+        return dense_ms / self.latency_ms
 
 
 @dataclass(frozen=True)
@@ -128,10 +133,15 @@ def search(
 def _rounds(
     subject: Subject, table: CostTable, errors: Errors, asked: float, progress: Progress
 ) -> Iterator[tuple[Round, dict[str, float]]]:
-    """Choices, each with a budget corrected by what the one before it missed."""
+    """Choices, each with a budget corrected by what the one before it missed. One without any zeros
+    is none: a first one raises InputError."""
     budget_ms, seen = table.dense_ms / asked - table.rest_ms, set()
     for number in range(ROUNDS):
         shares = choose(table, errors, budget_ms)
+        if not any(shares.values()):
+            if number == 0:
+                raise InputError(_why_nothing(table, asked))
+            return
         key = tuple(shares.values())
         if key in seen:
             return
@@ -145,6 +155,12 @@ def _rounds(
         if abs(measured / asked - 1) < CLOSE:
             return
         budget_ms += table.dense_ms / asked - table.dense_ms / measured
+
+
+def _why_nothing(table: CostTable, asked: float) -> str:
+    if table.least_ms >= table.dense_ms:
+        return f"no layer is faster with {table.pattern} zeros: no target can be met"
+    return f"target speed-up {asked:g}: no layer needs zeros for it; ask for more"
 
 
 def choose(table: CostTable, errors: Errors, budget_ms: float) -> dict[str, float]:
@@ -164,10 +180,11 @@ def _choose_by_weights(
     """As `choose`, where the cost of a layer is the weights that it keeps."""
     sizes = [layer.size for layer in subject.layers]
     costs = [[round(size * (1 - level)) for level in table.levels] for size in sizes]
-    budget = sum(sizes) * (1 - sparsity)
-    if budget < sum(min(row) for row in costs):
-        highest = max(table.levels)
+    highest = max(table.levels)
+    if sparsity > highest:
         raise InputError(f"target sparsity {sparsity:g}: this search goes up to {highest:g}")
+    # Costs are whole weights, so at the highest level they may round to more than the budget.
+    budget = max(sum(sizes) * (1 - sparsity), sum(min(row) for row in costs))
     levels = allocate([errors[name] for name in subject.names], costs, budget)
     return {n: table.levels[k] for n, k in zip(subject.names, levels, strict=True)}
 

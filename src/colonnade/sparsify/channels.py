@@ -5,7 +5,8 @@ torch-pruning traces the model and finds the groups (Fang et al. 2023, arXiv 230
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,16 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A layer that reads channels of a group: where in its inputs, and which channel it is there
+    (None: torch-pruning has lost it)."""
+
+    reader: nn.Module
+    places: tuple[int, ...]
+    channels: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
 class ChannelGroup:
     """Channels of one size that live or die together."""
 
@@ -28,6 +39,8 @@ class ChannelGroup:
     norms: tuple[nn.Module, ...]
     remove: Callable[[Sequence[int]], None]
     """Takes these channels out of every layer that makes or reads them; once."""
+    read: Callable[[Sequence[int]], list[Reading]]
+    """Where these channels are read."""
 
     def scores(self) -> Tensor:
         """The norm of each channel's weights, over all makers."""
@@ -59,15 +72,10 @@ def find_channel_groups(model: nn.Module, inputs: Inputs) -> list[ChannelGroup]:
     import torch_pruning
 
     positional, named = inputs
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.enable_grad():
-            graph = torch_pruning.DependencyGraph().build_dependency(
-                model, example_inputs=positional if positional else dict(named), verbose=False
-            )
-    finally:
-        model.train(was_training)
+    with _evaluating(model), torch.enable_grad():
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            model, example_inputs=positional if positional else dict(named), verbose=False
+        )
     roots = [nn.modules.conv._ConvNd, nn.Linear]
     found = (_read_group(graph, group) for group in graph.get_all_groups(root_module_types=roots))
     return [group for group in found if group is not None]
@@ -100,19 +108,98 @@ def _read_group(graph: Any, group: Any) -> ChannelGroup | None:
     def remove(channels: Sequence[int]) -> None:
         graph.get_pruning_group(root, group[0].dep.handler, idxs=list(channels)).prune()
 
-    return ChannelGroup(size, tuple(dict.fromkeys(makers)), tuple(dict.fromkeys(norms)), remove)
+    def read(channels: Sequence[int]) -> list[Reading]:
+        found = graph.get_pruning_group(root, group[0].dep.handler, idxs=list(channels))
+        return [
+            Reading(item.dep.target.module, tuple(item.idxs), tuple(item.root_idxs))
+            for item in found.items
+            if item.dep.handler.__name__ == "prune_in_channels"
+            and list(item.dep.target.module.parameters())
+        ]
+
+    return ChannelGroup(
+        size, tuple(dict.fromkeys(makers)), tuple(dict.fromkeys(norms)), remove, read
+    )
 
 
-def thin(model: nn.Module, inputs: Inputs) -> int:
-    """Take out every channel whose parameters are all zero; the function of the model stays, as
-    long as zeros stay zeros between layers (ReLU, sums, pooling). Each group keeps one at least.
-    Returns how many channels went. Parameters are new objects afterwards: make a new optimizer."""
-    removed = 0
+@dataclass(frozen=True)
+class Thinned:
+    """What `thin` did."""
+
+    removed: int
+    """Channels that are gone."""
+    constant: int
+    """Channels of zeros that stay, for what reads them gets something else than zeros."""
+
+
+def thin(model: nn.Module, inputs: Inputs) -> Thinned:
+    """Take out every channel whose parameters are all zero; the function of the model stays.
+
+    A channel stays if zeros become something else on the way to its readers, as in a Sigmoid; that
+    nothing on the way depends on the number of channels (as their mean does) is not checked. Each
+    group keeps one at least. Parameters are new objects afterwards: make a new optimizer.
+    """
+    removed = constant = 0
     for position in range(len(find_channel_groups(model, inputs))):
         # A removal changes the graph: it is traced again.
         group = find_channel_groups(model, inputs)[position]
-        dead = group.dead()[: group.size - 1]
-        if dead:
-            group.remove(dead)
-            removed += len(dead)
-    return removed
+        dead = group.dead()
+        silent = _silent(model, inputs, group, dead) if dead else []
+        constant += len(dead) - len(silent)
+        if removable := silent[: group.size - 1]:
+            group.remove(removable)
+            removed += len(removable)
+    return Thinned(removed, constant)
+
+
+def _silent(
+    model: nn.Module, inputs: Inputs, group: ChannelGroup, channels: Sequence[int]
+) -> list[int]:
+    """Those of the channels of which all readers get zeros."""
+    readings = group.read(channels)
+    heard = _heard(model, inputs, {reading.reader for reading in readings})
+    loud: set[int | None] = set()
+    for reading in readings:
+        found = heard.get(reading.reader)
+        if found is None:
+            return []
+        is_loud = found[list(reading.places)].tolist()
+        loud |= {channel for channel, is_it in zip(reading.channels, is_loud, strict=True) if is_it}
+    return [] if None in loud else [channel for channel in channels if channel not in loud]
+
+
+def _heard(model: nn.Module, inputs: Inputs, readers: set[nn.Module]) -> dict[nn.Module, Tensor]:
+    """Where in the inputs of these layers anything but zeros comes in."""
+    heard: dict[nn.Module, Tensor] = {}
+
+    def listen(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if not given:  # by its name: not known, so the channels stay
+            return
+        values = given[0].movedim(_channel_axis(module), 0).flatten(1)
+        found = (values != 0).any(1)
+        heard[module] = found | heard[module] if module in heard else found
+
+    handles = [module.register_forward_pre_hook(listen) for module in readers]
+    positional, named = inputs
+    try:
+        with _evaluating(model), torch.no_grad():
+            model(*positional, **named)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return heard
+
+
+def _channel_axis(module: nn.Module) -> int:
+    """The axis of a layer's inputs along which its channels lie, counted from the end."""
+    return -module.weight.ndim + 1 if isinstance(module, nn.modules.conv._ConvNd) else -1
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

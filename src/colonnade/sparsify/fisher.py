@@ -15,6 +15,7 @@ from torch import Tensor
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.layers import Layer
+from colonnade.sparsify.ranks import mean_ranks
 from colonnade.sparsify.run import Run
 
 
@@ -67,7 +68,7 @@ def sample_gradients(run: Run, layers: Sequence[Layer], count: int) -> Iterator[
                 )
             found = torch.autograd.grad(loss, [layer.weight for layer in layers], allow_unused=True)
         yield {
-            layer.name: torch.zeros_like(layer.weight) if gradient is None else gradient
+            layer.name: mean_ranks(torch.zeros_like(layer.weight) if gradient is None else gradient)
             for layer, gradient in zip(layers, found, strict=True)
         }
 

@@ -8,6 +8,7 @@ exact masks (a weight that is zero by chance is not masked) are in the state of 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -25,7 +26,7 @@ class Masks:
         self._parameters: dict[str, nn.Parameter] = dict(inner.named_parameters())
         self._masks: dict[str, Tensor] = {}
         # Weights loaded in mid-run are masked as well.
-        self._handle = inner.register_load_state_dict_post_hook(lambda *_: self.apply())
+        self._handle = inner.register_load_state_dict_post_hook(_OnLoad(self))
 
     def close(self) -> None:
         """Let go of the model; the zeros stay."""
@@ -97,3 +98,18 @@ class Masks:
         with torch.no_grad():
             # Not a product: NaN times zero is NaN.
             self._parameters[name].masked_fill_(~self._masks[name], 0.0)
+
+
+class _OnLoad:
+    """Masks the weights that are loaded; a copy of the model, or a saved one, has none."""
+
+    def __init__(self, masks: Masks | None = None) -> None:
+        self._masks = None if masks is None else weakref.ref(masks)
+
+    def __call__(self, *_: object) -> None:
+        masks = None if self._masks is None else self._masks()
+        if masks is not None:
+            masks.apply()
+
+    def __reduce__(self) -> tuple[type[_OnLoad], tuple[()]]:
+        return _OnLoad, ()

@@ -12,11 +12,13 @@ one test.
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from colonnade.errors import RecipeError
+from colonnade.sparsify.typed import MisfitError, field_hints, typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,12 +72,23 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Modifier:
-    """Parameters of one modifier; it acts from `start` to `end` (None: to the end of its stage)."""
+    """Parameters of one modifier; it acts from `start` to `end` (None: to the end of its stage).
+
+    Building one checks every field against its annotation: a value of another type is refused, 3 is
+    also 3.0, and one text stands for a tuple of one.
+    """
+
+    needs_end: ClassVar[bool] = False
+    """Whether nothing can be done without an end: an open one is then that of the last stage too.
+
+    Others stay open there: what they hold is held for good.
+    """
 
     start: Moment = 0.0
     end: Moment | None = None
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.start < 0:
             raise RecipeError(f"expected 0 or more, got {self.start:g}", parameter="start")
         if self.end is not None and self.end < self.start:
@@ -93,28 +106,48 @@ class Modifier:
         Times are multiplied by `scale` (epochs in a unit of the recipe), moments then moved by
         `offset`. An open end becomes `stage_end` (already on the timeline of the run).
         """
-        changes: dict[str, Any] = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kind = time_kind(str(field.type))
-            if value is None or kind is None:
-                continue
-            changes[field.name] = value * scale + (offset if kind == MOMENT else 0.0)
+        moments, durations = self.times(MOMENT), self.times(DURATION)
+        changes: dict[str, Any] = {name: value * scale for name, value in durations.items()}
+        changes |= {name: value * scale + offset for name, value in moments.items()}
         if self.end is None and stage_end is not None:
-            changes["end"] = stage_end
+            # A start that is the end of the stage may be above it by rounding.
+            changes["end"] = max(stage_end, changes["start"])
         return dataclasses.replace(self, **changes)
 
+    def times(self, kind: str) -> dict[str, float]:
+        """The parameters that are moments, or durations, and set."""
+        hints = field_hints(type(self))
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None and time_kind(hints[name]) == kind
+        }
 
-def time_kind(annotation: str) -> str | None:
+    def _check_types(self) -> None:
+        hints = field_hints(type(self))
+        for field in dataclasses.fields(self):
+            try:
+                value = typed(getattr(self, field.name), hints[field.name])
+            except MisfitError as error:
+                raise RecipeError(error.reason, parameter=field.name) from None
+            object.__setattr__(self, field.name, value)
+
+
+def time_kind(hint: Any) -> str | None:
     """Whether a field with this annotation is a moment, a duration or no time at all.
 
-    >>> time_kind("Moment | None"), time_kind("Duration"), time_kind("float")
+    >>> time_kind(Moment | None), time_kind(Duration), time_kind(float)
     ('moment', 'duration', None)
     """
-    words = annotation.replace("|", " ").split()
-    if "Moment" in words:
-        return MOMENT
-    return DURATION if "Duration" in words else None
+    if isinstance(hint, str):
+        words = hint.replace("|", " ").split()
+        found = [name.lower() for name in ("Moment", "Duration") if name in words]
+    else:
+        members = (hint, *typing.get_args(hint))
+        marks = [mark for member in members for mark in getattr(member, "__metadata__", ())]
+        found = [mark for mark in marks if mark in (MOMENT, DURATION)]
+    return found[0] if found else None
 
 
 def check_share(value: float, parameter: str) -> None:

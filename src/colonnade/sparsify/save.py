@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch.distributed
-
 from colonnade.errors import CheckpointError, RecipeError
+from colonnade.sparsify import ranks
 from colonnade.sparsify.checkpoint.files import Files
 from colonnade.sparsify.checkpoint.folder import CheckpointFolder
 
@@ -43,10 +42,10 @@ class Saver:
         self._session = session
         self._every = options.every
         self._folder: CheckpointFolder | None = None
-        if _rank() == 0:
+        if ranks.rank() == 0:
             self._folder = CheckpointFolder(options.folder, options.files)
         try:
-            loaded = _broadcast(None if self._folder is None else self._folder.load())
+            loaded = ranks.broadcast(None if self._folder is None else self._folder.load())
             if loaded is not None:
                 restore(session, loaded[1])
         except BaseException:
@@ -62,10 +61,14 @@ class Saver:
                 self._folder.save(run.step, state)
 
     def save_diverged(self) -> str:
-        """Keep the state of a run that is stopped, to look at; the checkpoints stay."""
+        """Keep the state of a run that is stopped, to look at; the checkpoints stay.
+
+        All processes call it: each knows a part of the state.
+        """
+        state = capture(self._session)
         if self._folder is None:
             return ""
-        path = self._folder.save_aside(DIVERGED, capture(self._session))
+        path = self._folder.save_aside(DIVERGED, state)
         return f"; its state is in {path}, the checkpoints stay as they were"
 
     def close(self) -> None:
@@ -83,7 +86,7 @@ def capture(session: Session) -> dict[str, Any]:
         "model": dict(run.model.state_dict()),
         "optimizer": run.optimizer.state_dict(),
         "scaler": None if session.scaler is None else session.scaler.state_dict(),
-        "data": _gather(session.data.state_dict(is_epoch_over=is_epoch_over)),
+        "data": ranks.gather(session.data.state_dict(is_epoch_over=is_epoch_over)),
         "is_training": run.model.training,
     }
 
@@ -91,9 +94,9 @@ def capture(session: Session) -> dict[str, Any]:
 def restore(session: Session, state: dict[str, Any]) -> None:
     """Bring the session, its model and its optimizer to a captured state."""
     run = session.run
-    if len(state["data"]) != _world_size():
+    if len(state["data"]) != ranks.world_size():
         raise CheckpointError(
-            f"the run was saved by {len(state['data'])} processes, this one has {_world_size()}"
+            f"the run was saved by {len(state['data'])} processes, this one has {ranks.world_size()}"
         )
     session.load_state_dict(state["session"])
     try:
@@ -105,32 +108,4 @@ def restore(session: Session, state: dict[str, Any]) -> None:
         session.scaler.load_state_dict(state["scaler"])
     run.model.train(state["is_training"])
     # Last: loading may draw random numbers.
-    session.data.load_state_dict(state["data"][_rank()])
-
-
-def _is_distributed() -> bool:
-    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _is_distributed() else 0
-
-
-def _world_size() -> int:
-    return torch.distributed.get_world_size() if _is_distributed() else 1
-
-
-def _gather(value: Any) -> list[Any]:
-    if not _is_distributed():
-        return [value]
-    values: list[Any] = [None] * _world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def _broadcast(value: Any) -> Any:
-    if not _is_distributed():
-        return value
-    values = [value]
-    torch.distributed.broadcast_object_list(values, src=0)
-    return values[0]
+    session.data.load_state_dict(state["data"][ranks.rank()])

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from colonnade.errors import RecipeError, RunError
+from colonnade.sparsify import ranks
 from colonnade.sparsify.data import DataPosition
 from colonnade.sparsify.history import History
 from colonnade.sparsify.layers import unwrap
@@ -122,7 +124,7 @@ class Session:
         ]
         # The step begins with the first forward in training mode: an evaluation between two steps
         # sees the model as the last step left it.
-        self._handle = run.model.register_forward_pre_hook(torch.compiler.disable(self._on_forward))
+        self._handle = run.model.register_forward_pre_hook(_OnForward(self))
         self._saver: Saver | None = None
         if checkpoints is not None:
             self._saver = Saver(self, checkpoints)
@@ -156,11 +158,11 @@ class Session:
         """Backward of one batch's loss and, when `accumulate` batches are in, the optimizer's step.
 
         Modifiers that look at what the model returned (distillation) need `outputs` and `batch`.
-        Gradients are zeroed afterwards. A loss that is not finite stops the run before any weight
-        moves.
+        Gradients are zeroed afterwards. A loss or a gradient that is not finite stops the run
+        before any weight moves; with a scaler, a step whose gradients are not is skipped.
         """
         options, run = self._options, self.run
-        self.begin_step()
+        self._begin_late()
         loss = self.modify_loss(loss, outputs, batch) / options.accumulate
         self.check_loss(loss)
         (loss if options.scaler is None else options.scaler.scale(loss)).backward()
@@ -216,9 +218,13 @@ class Session:
             loss = action.loss(self.run, loss, outputs, batch)
         return loss
 
-    def before_optimizer(self) -> None:
-        """All gradients of the step are there, and unscaled."""
+    def before_optimizer(self, scaler: Any = None) -> None:
+        """All gradients of the step are there, and unscaled.
+
+        `scaler`: that of a trainer, which skips a step whose gradients are not finite.
+        """
         self.begin_step()
+        self._check_gradients(scaler or self.scaler)
         with torch.no_grad():
             for action in self._actions:
                 action.before_optimizer(self.run)
@@ -279,6 +285,7 @@ class Session:
             "actions": [[name, action.state_dict()] for name, action in actions],
             "notes": list(self.run.notes),
             "plan": list(self.plan),
+            "steps_per_epoch": self.run.steps_per_epoch,
             "history": self.history.state_dict(),
         }
 
@@ -295,6 +302,12 @@ class Session:
                 raise RecipeError(
                     f"the saved run has {before}, this one {now}; resume with the same"
                 )
+        saved_steps = state.get("steps_per_epoch", self.run.steps_per_epoch)
+        if saved_steps != self.run.steps_per_epoch:
+            raise RecipeError(
+                f"the saved run has {saved_steps} steps in an epoch, this one "
+                f"{self.run.steps_per_epoch}; resume with the same data, batch size and accumulation"
+            )
         self.run.step = state["step"]
         self.run.notes = list(state["notes"])
         self.history.load_state_dict(state["history"])
@@ -327,23 +340,80 @@ class Session:
         if self._view is not None:
             self._view.update()
 
-    def _on_forward(self, module: nn.Module, _: Any) -> None:
-        if module.training:
-            self.begin_step()
-
     def check_loss(self, loss: Tensor) -> None:
-        """Keep the loss of a batch for the report; one that is not finite stops the run."""
+        """Keep the loss of a batch for the report; one that is not finite, in any process, stops
+        the run in all of them."""
         value = float(loss.detach()) * self._options.accumulate
         self._losses.append(value)
-        if math.isfinite(value):
+        if ranks.any_rank(flag=not math.isfinite(value), device=loss.device):
+            elsewhere = " here; it is not finite in another process" if math.isfinite(value) else ""
+            self._stop(f"the loss is {value}{elsewhere}")
+
+    def _begin_late(self) -> None:
+        """Begin a step whose forward was not seen; it must not change what that has used."""
+        if self._has_begun:
             return
+        weights = list(self.run.model.parameters())
+        before = [weight._version for weight in weights]
+        self.begin_step()
+        if before != [weight._version for weight in weights]:
+            raise RunError(
+                f"step {self.run.step}: modifiers change weights before the forward, and no forward "
+                "of the model in training mode was seen; call it as model(...), or call begin_step "
+                "before you use its weights"
+            )
+
+    def _check_gradients(self, scaler: Any) -> None:
+        parameters = dict(self.run.model.named_parameters())
+        wrong = [name for name, one in parameters.items() if not _is_finite(one.grad)]
+        if not wrong:
+            return
+        if scaler is None:
+            more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
+            self._stop(f"the gradient of {wrong[0]}{more} is not finite")
+        # The scaler has seen it and moves nothing: no modifier shall learn from this step.
+        for parameter in parameters.values():
+            parameter.grad = None
+
+    def _stop(self, reason: str) -> NoReturn:
         where = f"step {self.run.step} (epoch {self.run.epoch:.3g})"
         saved = "" if self._saver is None else self._saver.save_diverged()
-        self.run.note(f"{where}: the loss is {value}; the run was stopped")
+        self.run.note(f"{where}: {reason}; the run was stopped")
         raise RunError(
-            f"the loss is {value} in {where}; no weight was moved by it{saved}. Lower the learning "
-            "rate, or clip gradients"
+            f"{reason} in {where}; no weight was moved by it{saved}. Lower the learning rate, or "
+            "clip gradients"
         )
+
+
+class _OnForward:
+    """Begins a step of the session with a forward of the model in training mode.
+
+    A copy of the model, or a saved one, is in no session: its hook does nothing.
+    """
+
+    def __init__(self, session: Session | None = None) -> None:
+        self._session = None if session is None else weakref.ref(session)
+
+    def __call__(self, module: nn.Module, _: Any) -> None:
+        session = None if self._session is None else self._session()
+        if session is not None and module.training:
+            _begin_step(session)
+
+    def __reduce__(self) -> tuple[type[_OnForward], tuple[()]]:
+        return _OnForward, ()
+
+
+@torch.compiler.disable
+def _begin_step(session: Session) -> None:
+    session.begin_step()
+
+
+def _is_finite(gradient: Tensor | None) -> bool:
+    if gradient is None:
+        return True
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    # The greatest magnitude is not finite if any element is; a NaN wins.
+    return values.numel() == 0 or math.isfinite(float(values.abs().amax()))
 
 
 def _initialize(modifier: Modifier, name: str, run: Run) -> Action:

@@ -20,7 +20,8 @@ Scope = Literal["matrix", "row"]
 def make_mask(
     costs: np.ndarray, pattern: Pattern, sparsity: float, *, scope: Scope = "matrix", taps: int = 1
 ) -> np.ndarray:
-    """The mask [rows, cols] that drops round(sparsity * units) units; N:M fixes its own number.
+    """The mask [rows, cols] that drops round(sparsity * units) units, but for one that always stays;
+    N:M fixes its own number.
 
     `taps` (kh * kw of a convolution) tells which columns make a channel.
     """
@@ -61,6 +62,29 @@ def keep_highest(costs: np.ndarray, num_kept: int) -> np.ndarray:
     return np.asarray(above | (equal & (np.cumsum(equal) <= num_kept - above.sum())))
 
 
+def count_kept(num_units: int, sparsity: float) -> int:
+    """How many of the units that compete stay: a layer without any would be no layer."""
+    return max(num_units - round(sparsity * num_units), min(num_units, 1))
+
+
+def count_units(
+    pattern: Pattern, rows: int, cols: int, *, scope: Scope = "matrix", taps: int = 1
+) -> int:
+    """How many units compete with each other in a matrix."""
+    match pattern:
+        case Unstructured():
+            return cols if scope == "row" else rows * cols
+        case NM(_, m):
+            return m
+        case Block(height, width):
+            across = -(-cols // width)
+            return across if scope == "row" else -(-rows // height) * across
+        case Vector("filter"):
+            return rows
+        case Vector():
+            return cols // taps
+
+
 def check_sparsity(sparsity: float) -> None:
     """Refuse what is not a share below 1: NaN, negative numbers, 1 itself."""
     if not 0.0 <= sparsity < 1.0:
@@ -77,9 +101,8 @@ def sparsity_of(mask: np.ndarray) -> float:
 
 def _keep(costs: np.ndarray, sparsity: float, scope: Scope) -> np.ndarray:
     if scope == "matrix":
-        kept = keep_highest(costs.ravel(), costs.size - round(sparsity * costs.size))
-        return kept.reshape(costs.shape)
-    count = costs.shape[1] - round(sparsity * costs.shape[1])
+        return keep_highest(costs.ravel(), count_kept(costs.size, sparsity)).reshape(costs.shape)
+    count = count_kept(costs.shape[1], sparsity)
     return np.stack([keep_highest(row, count) for row in costs])
 
 

@@ -116,6 +116,10 @@ def test_speed_is_read_off_the_cost_table_of_the_dense_model(
     )
     code, out, _ = invoke("speed", path, tiny_model, "--calibration", samples, "--json")
     assert json.loads(out)["sparse_ms"] == 6.0
+    code, _, error = invoke(
+        "speed", path, tiny_model, "--calibration", samples, "--image", "sizes=8"
+    )
+    assert (code, "unknown key 'sizes'" in error) == (2, True)
     path.write_text("modifiers:\n  - learning_rate: {init: 1e-3, end: 1}\n")
     code, _, error = invoke("speed", path, tiny_model, "--calibration", samples)
     assert (code, "no modifier of it makes zeros" in error) == (2, True)

@@ -70,3 +70,31 @@ def test_the_dense_model_is_not_replaced(tiny_model: Path, samples: Path) -> Non
     result = invoke(tiny_model, "--calibration", samples, "--sparsity", "0.5", "-o", tiny_model)
     assert result.exit_code == ExitCode.USAGE
     assert "would replace" in result.stderr
+
+
+@pytest.mark.parametrize("place", ["", "/dev/full", "/proc/o.onnx"])
+def test_a_place_that_cannot_be_written_is_noticed_first(
+    tiny_model: Path, samples: Path, tmp_path: Path, place: str
+) -> None:
+    out = place or str(tmp_path)
+    result = invoke(tiny_model, "--calibration", samples, "--sparsity", "0.5", "-o", out)
+    assert result.exit_code == ExitCode.USAGE
+    assert f"error: {out}: " in result.stderr
+
+
+def test_no_file_is_written_twice(tiny_model: Path, samples: Path, tmp_path: Path) -> None:
+    same, spec = tmp_path / "same.json", tmp_path / "spec.json"
+    spec.write_text("size: 8")
+    common = [tiny_model, "--calibration", samples, "--sparsity", "0.5", "--image-spec", spec]
+    for out, report in ((same, same), (spec, same), (same, spec)):
+        result = invoke(*common, "-o", out, "--report", report)
+        assert result.exit_code == ExitCode.USAGE
+        assert "the same file as" in result.stderr
+        assert not same.exists()
+
+
+def test_a_dense_export_is_none_of_a_file(tiny_model: Path, samples: Path, tmp_path: Path) -> None:
+    options = [tiny_model, "--calibration", samples, "--sparsity", "0.5"]
+    result = invoke(*options, "--dense-output", tmp_path / "d.onnx")
+    assert result.exit_code == ExitCode.USAGE
+    assert "--dense-output: the model is a file already" in result.stderr

@@ -14,6 +14,7 @@ from onnx import numpy_helper, parser
 import colonnade
 from colonnade.errors import InputError, ModelError
 from colonnade.pruning import prune, prune_many
+from colonnade.pruning.compare import OutputSums
 from colonnade.sparsity import METHODS, Method
 
 Feeds = dict[str, np.ndarray]
@@ -46,8 +47,12 @@ LINEAR = """
 LINEAR_SHAPES = {"wf": (16, 32), "bf": (32,), "wt": (16, 32), "g0t": (32, 16)}
 
 
-def make_model(text: str, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
+def make_model(
+    text: str, shapes: dict[str, tuple[int, ...]], others: dict[str, np.ndarray] | None = None
+) -> onnx.ModelProto:
     model = parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> g {text}')
+    for name, array in (others or {}).items():
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
     rng = np.random.default_rng(7)
     for name, shape in shapes.items():
         array = rng.standard_normal(shape).astype(np.float32)
@@ -121,9 +126,13 @@ def test_everything_else_stays_bit_for_bit(conv: onnx.ModelProto, tmp_path: Path
     before, after = weights_of(conv), weights_of(loaded)
     changed = {name for name, array in before.items() if (array != after[name]).any()}
     assert changed == {"w1"}
-    entry = json.loads({e.key: e.value for e in loaded.metadata_props}["colonnade.sparsity"])
-    assert entry["weights"] == {"w1": 0.5}
-    assert (entry["method"], entry["pattern"]) == ("obc", "unstructured")
+    entries = {e.key: json.loads(e.value) for e in loaded.metadata_props}
+    assert entries == {
+        "colonnade.sparsity": {"w1": {"sparsity": 0.5, "structure": "unstructured"}},
+        "colonnade.pruning": {
+            "method": "obc", "pattern": "unstructured", "allocation": "uniform", "sparsity": 0.5
+        },
+    }  # fmt: skip
     del loaded.metadata_props[:]
     for model in (loaded, expected := onnx.load(path)):
         for tensor in model.graph.initializer:
@@ -131,6 +140,33 @@ def test_everything_else_stays_bit_for_bit(conv: onnx.ModelProto, tmp_path: Path
                 tensor.raw_data = b""
     assert loaded == expected
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_metadata_is_what_an_export_writes(linear: onnx.ModelProto) -> None:
+    """By tensor: what was there of others stays, and each has its own entry where IR knows them."""
+    model = onnx.ModelProto.FromString(linear.SerializeToString())
+    model.ir_version = 10
+    other = {"sparsity": 0.75, "structure": "1:4"}
+    model.metadata_props.add(
+        key="colonnade.sparsity",
+        value=json.dumps({"g0t": other, "wf": other, "method": "obc", "weights": {"wf": 0.5}}),
+    )
+    for tensor in model.graph.initializer:
+        tensor.doc_string = "words"
+        tensor.metadata_props.add(key="theirs", value="stays")
+    made = prune(model, LINEAR_FEEDS, pattern="2:4", layers=["n0_f0", "n4_g0"])
+    own = {"sparsity": 0.5, "structure": "2:4"}
+    stated = {e.key: json.loads(e.value) for e in made.proto.metadata_props}["colonnade.sparsity"]
+    assert stated == {"g0t": other, "wf": own, "wt": own}
+    for tensor in made.proto.graph.initializer:
+        assert tensor.doc_string == "words"
+        entries = {e.key: e.value for e in tensor.metadata_props}
+        assert entries.pop("theirs") == "stays"
+        assert [json.loads(e) for e in entries.values()] == [own] * (tensor.name in ("wf", "wt"))
+    again = prune(made.proto, LINEAR_FEEDS, pattern="1:4", layers=["n0_f0"])
+    tensors = {tensor.name: tensor for tensor in again.proto.graph.initializer}
+    assert json.loads(tensors["wf"].metadata_props[1].value) == other
+    assert len(tensors["wf"].metadata_props) == 2
 
 
 def test_both_engines_run_the_file(conv: onnx.ModelProto) -> None:
@@ -285,6 +321,8 @@ def test_bad_calibration_data(conv: onnx.ModelProto, tmp_path: Path) -> None:
         prune(conv, tmp_path, sparsity=0.5)
     with pytest.raises(InputError, match="NaN or infinite"):
         prune(conv, [{"x": np.full((1, 8, 9, 9), np.nan, np.float32)}], sparsity=0.5)
+    with pytest.raises(InputError, match="sample 1: input 'x' has no rows"):
+        prune(conv, [*CONV_FEEDS[:1], {"x": np.zeros((0, 8, 9, 9), np.float32)}], sparsity=0.5)
     with pytest.raises(InputError, match="is not finite on this sample"):
         prune(conv, [{"x": np.full((1, 8, 9, 9), 3e38, np.float32)}], sparsity=0.5)
 
@@ -298,3 +336,126 @@ def test_a_file_that_cannot_be_written(conv: onnx.ModelProto, tmp_path: Path) ->
     with pytest.raises(ModelError, match="cannot be written"):
         made.save(out)
     assert [p.name for p in tmp_path.iterdir()] == ["out.onnx"]
+
+
+def test_nan_is_no_agreement() -> None:
+    exact, answer = np.array([[1.0, 2.0], [1.0, np.nan]]), np.array([[1.0, 3.0], [1.0, np.nan]])
+    compared = OutputSums()
+    compared.add(exact, answer)
+    assert compared.record("y").agreement == 0.5
+    compared.add(exact[:1], np.array([[np.nan, np.nan]]))
+    assert compared.record("y").agreement == pytest.approx(1 / 3)
+    assert compared.record("y").sqnr_db == -np.inf
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["w2", "b1", "mm"])
+def test_a_model_of_broken_weights(conv: onnx.ModelProto, name: str, value: float) -> None:
+    model = onnx.ModelProto.FromString(conv.SerializeToString())
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[1] = value
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+
+    def unread() -> list[Feeds]:
+        raise AssertionError("the data was read")
+
+    with pytest.raises(ModelError, match=f"'{name}' .* holds 1 values that are NaN or infinite"):
+        prune(model, unread, sparsity=0.5, method="magnitude")
+
+
+TINY = {
+    ("filter", 0.95, "magnitude"): 9 / 10,
+    ("filter", 0.95, "obc"): 9 / 10,
+    ("channel", 0.9, "sparsegpt"): 2 / 3,
+    ("channel", 0.9, "obc"): 2 / 3,
+    ("unstructured", 0.99, "magnitude"): 29 / 30,
+    ("unstructured", 0.99, "obc"): 29 / 30,
+    ("unstructured", 0.9, "wanda"): 2 / 3,
+    ("10x1", 0.9, "obc"): 2 / 3,
+}
+
+
+@pytest.mark.parametrize(("pattern", "sparsity", "method"), TINY)
+def test_one_unit_of_a_layer_stays(pattern: str, sparsity: float, method: Method) -> None:
+    model = make_model("(float[N,3] x) => (float[N,10] y) { y = MatMul(x, w) }", {"w": (3, 10)})
+    data = feeds((4, 3), 2)
+    made = prune(model, data, sparsity=sparsity, pattern=pattern, method=method)
+    share = TINY[pattern, sparsity, method]
+    assert made.report.sparsity == pytest.approx(share)
+    (remark,) = made.report.remarks
+    assert f"{share:.1%} zeros, not {sparsity:.1%}" in remark
+    assert prune(model, data, sparsity=0.3, method="magnitude").report.remarks == ()
+
+
+def test_data_of_nothing_but_zeros_is_remarked(conv: onnx.ModelProto) -> None:
+    zeros = {"x": np.zeros((1, 8, 9, 9), np.float32)}
+    made = prune(conv, [zeros, zeros], sparsity=0.5, method="magnitude")
+    (remark,) = made.report.remarks
+    assert "input 'x' is 0 in all of the calibration data" in remark
+    made = prune(conv, [zeros, CONV_FEEDS[0]], sparsity=0.5, method="magnitude")
+    assert made.report.remarks == ()
+
+
+BIAS = """
+(float[N,16] x) => (float[N,8] y) {
+  b = Constant <value_floats = [1.0,1.0,1.0,1.0,1.0,1.0,1.0,1.0]> ()
+  a = MatMul(x, w)
+  y = Add(a, b)
+}"""
+
+
+def test_a_bias_that_is_no_tensor_of_the_file_stays() -> None:
+    model = make_model(BIAS, {"w": (16, 8)})
+    made = prune(model, feeds((4, 16), 3), sparsity=0.5)
+    assert made.report.num_pruned == 1
+    assert made.proto.graph.node == model.graph.node
+
+
+def test_nodes_of_one_name() -> None:
+    text = """
+    (float[N,16] x) => (float[N,8] y, float[N,8] z) {
+      a = MatMul(x, w1)  r = Relu(a)  y = MatMul(r, w2)  z = MatMul(x, w3)
+    }"""
+    model = make_model(text, {"w1": (16, 32), "w2": (32, 8), "w3": (16, 8)})
+    data = feeds((4, 16), 3)
+    unique = prune(model, data, sparsity=0.5, sequential=True)
+    for node, name in zip(model.graph.node, ("fc", "relu", "fc", "fc#2"), strict=True):
+        node.name = name
+    made = prune(model, data, sparsity=0.5, sequential=True)
+    assert [layer.name for layer in made.report.layers] == ["fc", "fc#3", "fc#2"]
+    assert weights_of(made.proto).keys() == weights_of(unique.proto).keys()
+    for name, array in weights_of(unique.proto).items():
+        assert (weights_of(made.proto)[name] == array).all()
+    one = prune(model, data, sparsity=0.5, layers=["fc#3"])
+    assert {layer.name for layer in one.report.layers if not layer.why} == {"fc#3"}
+
+
+UNKNOWN = """
+(float[16,16] x, int64 trip, bool go) => (float[16,16] y) {
+  a = MatMul(x, w)
+  l = MatMul(u, a)
+  e = Einsum <equation = "ij,jk->ik"> (l, v)
+  d = DequantizeLinear(q, s)
+  m = MatMul(e, d)
+  y = Loop(trip, go, m) <body = b (int64 i, bool c, float[16,16] t) => (bool k, float[16,16] o) {
+    k = Identity(c)
+    o = MatMul(t, w4)
+  }>
+}"""
+
+
+def test_layers_that_pruning_does_not_know_are_listed() -> None:
+    shape = (16, 16)
+    integers = {"q": np.eye(16, dtype=np.int8), "s": np.array(0.1, np.float32)}
+    model = make_model(UNKNOWN, dict.fromkeys(("w", "u", "v", "w4"), shape), integers)
+    sample = {"x": np.eye(16, dtype=np.float32), "trip": np.array(1), "go": np.array(True)}
+    made = prune(model, [sample], sparsity=0.5, method="magnitude")
+    found = {layer.name: (layer.shape, layer.why) for layer in made.report.layers}
+    assert found == {
+        "n0_a": (shape, ""),
+        "n1_l": (shape, "its weights are on the left"),
+        "n2_e": (shape, "one-shot pruning does not know Einsum"),
+        "n4_m": (shape, "its weights are int8 already: prune before you quantize"),
+        "n5_y": (shape, "its body reads w4; bodies of Loop are not pruned"),
+    }

@@ -29,6 +29,7 @@ def refused(calibration: object, model: onnx.ModelProto | None = None) -> str:
 def test_empty_data() -> None:
     assert "holds no samples" in refused([])
     assert "holds no samples" in refused(lambda: iter(()))
+    assert "input 'x' has no rows" in refused([{"x": np.zeros((0, 4, 8, 8), np.float32)}])
 
 
 def test_an_empty_folder_and_a_missing_one(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,9 @@ import colonnade
 from colonnade.errors import InputError
 from colonnade.search import Analysis, LayerCost, Subject, Target, analyze, open_subject, search
 from colonnade.search import target as target_module
-from colonnade.search.cost_table import CostTable, measure_costs
+from colonnade.search.cost_table import CostTable, cost_key, make_table, measure_costs
 from colonnade.search.levels import LEVELS, levels_of, with_zeros
-from colonnade.search.sensitivity import interpolate
+from colonnade.search.sensitivity import interpolate, probes_of
 from colonnade.search.target import choose
 from colonnade.search.timing import Turns, time_in_turns
 from colonnade.sparsity import parse_pattern
@@ -31,30 +33,37 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLONNADE_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """Three products with Relu between them. Half of the second layer's weights are all but 0."""
+def write_three(path: Path, activations: int = 1, scale: float = 1.0) -> Path:
+    """Three products with Relu behind each. Half of the second layer's weights are all but 0."""
     rng = np.random.default_rng(3)
     nodes, tensors, value = [], [], "x"
     for number, (inputs, outputs) in enumerate(itertools.pairwise(WIDTHS)):
-        weights = rng.standard_normal((inputs, outputs)).astype(np.float32)
+        weights = scale * rng.standard_normal((inputs, outputs)).astype(np.float32)
         if number == 1:
             weights[::2] *= 1e-6
         tensors.append(numpy_helper.from_array(weights, f"w{number}"))
         nodes.append(
             helper.make_node("MatMul", [value, f"w{number}"], [f"p{number}"], f"l{number}")
         )
-        value = f"r{number}"
-        nodes.append(helper.make_node("Relu", [f"p{number}"], [value], f"relu{number}"))
+        value = f"p{number}"
+        for place in range(activations):
+            made = f"r{number}" if place == activations - 1 else f"r{number}_{place}"
+            nodes.append(helper.make_node("Relu", [value], [made], f"relu{number}_{place}"))
+            value = made
     graph = helper.make_graph(
         nodes, "three",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", WIDTHS[0]])],
         [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", WIDTHS[-1]])], tensors,
     )  # fmt: skip
-    path = tmp_path / "three.onnx"
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
     return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """See `write_three`."""
+    return write_three(tmp_path / "three.onnx")
 
 
 def samples() -> list[dict[str, np.ndarray]]:
@@ -95,6 +104,32 @@ def test_costs_are_kept(model: Path, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["tables"]
 
 
+def test_costs_are_kept_by_what_the_model_is(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key_of(path: Path) -> str:
+        one = opened(path)
+        return cost_key(one.graph, one.layers, one.pattern, one.timed, 1, (0.0, 0.5))
+
+    key = key_of(model)
+    assert key_of(write_three(tmp_path / "again.onnx")) == key
+    assert key_of(write_three(tmp_path / "trained.onnx", scale=2.0)) == key
+    assert key_of(write_three(tmp_path / "longer.onnx", activations=4)) != key
+    assert key_of(write_three(tmp_path / "zeros.onnx", scale=0.0)) != key
+    monkeypatch.setenv("COLONNADE_STRIPES", "off")
+    assert key_of(model) != key
+
+
+def test_layers_take_no_longer_than_the_model() -> None:
+    rows = {"a": [6.0, 3.0, 7.0], "b": [4.0, 4.5, 2.0]}
+    table = make_table("unstructured", (0.0, 0.5, 0.9), rows, dense_ms=5.0)
+    assert table.layers == {"a": (3.0, 1.5, 1.5), "b": (2.0, 2.0, 1.0)}
+    assert (table.rest_ms, table.least_ms) == (0.0, 2.5)
+    roomy = make_table("unstructured", (0.0, 0.5, 0.9), rows, dense_ms=12.0)
+    assert roomy.layers == {"a": (6.0, 3.0, 3.0), "b": (4.0, 4.0, 2.0)}
+    assert roomy.rest_ms == 2.0
+
+
 def analysis_of(subject: Subject) -> Analysis:
     """A made-up one: time falls with the zeros, the last layer is the most sensitive."""
     levels = levels_of(subject.pattern)
@@ -106,16 +141,10 @@ def analysis_of(subject: Subject) -> Analysis:
         for number, layer in enumerate(subject.layers)
     )  # fmt: skip
     return Analysis(
-        subject.path.name,
-        str(subject.pattern),
-        levels,
-        layers,
-        4.0,
-        1.0,
-        1.2,
-        1,
-        subject.timed_shapes,
-    )
+        model=subject.path.name, content=subject.content, pattern=str(subject.pattern),
+        method=subject.method, levels=levels, probes=probes_of(levels), layers=layers,
+        dense_ms=4.0, rest_ms=1.0, least_ms=1.2, threads=1, inputs=subject.timed_shapes,
+    )  # fmt: skip
 
 
 def gains(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
@@ -169,6 +198,45 @@ def test_a_sparsity_goes_to_the_layers_that_bear_it(model: Path) -> None:
         search(subject, Target(sparsity=0.99), analysis_of(subject))
 
 
+def test_a_speed_that_is_there_already_is_refused(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = opened(model)
+    gains(monkeypatch, 1.0)
+    with pytest.raises(InputError, match=r"10000 ms: the model already takes 4\.00 ms"):
+        search(subject, Target(latency_ms=10000), analysis_of(subject))
+    with pytest.raises(InputError, match=r"4 ms: the model already takes 4\.00 ms"):
+        search(subject, Target(latency_ms=4.0), analysis_of(subject))
+
+
+def test_a_choice_without_zeros_is_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faster than was forecast: the corrected budget is as large as the dense model."""
+    subject = opened(model)
+    gains(monkeypatch, 0.5)
+    found = search(subject, Target(speedup=1.01), analysis_of(subject))
+    assert found.shares
+    assert all(one.sparsity > 0 for one in found.rounds)
+
+
+def test_zeros_that_gain_nothing(model: Path) -> None:
+    subject = opened(model)
+    known = analysis_of(subject)
+    layers = tuple(replace(layer, ms=(1.0,) * len(LEVELS)) for layer in known.layers)
+    with pytest.raises(InputError, match="no layer is faster with unstructured zeros"):
+        search(subject, Target(speedup=2.0), replace(known, layers=layers))
+
+
+def test_the_highest_sparsity_is_reached_in_spite_of_rounding(model: Path) -> None:
+    subject = opened(model, method="magnitude")
+    found = search(subject, Target(sparsity=0.95), analysis_of(subject))
+    assert set(found.shares.values()) == {0.95}
+
+
+def test_a_name_that_no_layer_has_is_refused(model: Path) -> None:
+    with pytest.raises(InputError, match=r"exclude 'typo\*': no layer has this name; \['l0', "):
+        opened(model, exclude=["l1", "typo*"])
+
+
 def test_nothing_to_prune(model: Path) -> None:
     subject = opened(model, exclude=["l*"])
     with pytest.raises(InputError, match=r"three\.onnx: no layer can have pattern unstructured"):
@@ -180,8 +248,12 @@ def test_targets() -> None:
         Target()
     with pytest.raises(InputError, match="give one target"):
         Target(speedup=2, sparsity=0.5)
-    with pytest.raises(InputError, match="expected more than 1"):
-        Target(speedup=0.5)
+    for speedup in (0.5, math.inf, math.nan):
+        with pytest.raises(InputError, match="expected more than 1"):
+            Target(speedup=speedup)
+    for latency_ms in (0.0, math.inf, math.nan):
+        with pytest.raises(InputError, match="expected more than 0"):
+            Target(latency_ms=latency_ms)
 
 
 def test_zeros(model: Path) -> None:
@@ -224,6 +296,19 @@ def test_analysis_is_read_back_and_refused_for_another_subject(model: Path) -> N
         again.check(opened(model, batch=8))
     with pytest.raises(InputError, match="the analysis is of pattern"):
         again.check(opened(model, pattern="1x4"))
+    with pytest.raises(InputError, match="the analysis is of method sparsegpt, and this is wanda"):
+        again.check(opened(model, method="wanda"))
+    with pytest.raises(InputError, match="the analysis is of layers 'l1', which"):
+        again.check(opened(model, exclude=["l1"]))
+    copy = model.rename(model.with_name("copy.onnx"))
+    again.check(opened(copy))
+    with pytest.raises(InputError, match=r"of three\.onnx, and three\.onnx has other .* weights"):
+        again.check(opened(write_three(model, scale=2.0)))
+
+
+def test_an_analysis_says_which_levels_were_measured(model: Path) -> None:
+    assert analyze(opened(model, method="magnitude")).probes == (0.5, 0.9)
+    assert analyze(opened(model, method="magnitude", pattern="1:4")).probes == (0.75,)
 
 
 def test_batch_is_what_is_timed(model: Path) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, make_dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify import Modifier, Recipe, sparsify
+from colonnade.sparsify.modifier import Duration, Moment
+from colonnade.sparsify.modifiers.activation_sparsity import ActivationSparsity
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
+from colonnade.sparsify.modifiers.distillation import Distillation
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
 from colonnade.sparsify.modifiers.learning_rate import LearningRate
+from colonnade.sparsify.modifiers.obs import OBSPruning
+from colonnade.sparsify.modifiers.rigl import RigL
 from colonnade.sparsify.modifiers.set_learning_rate import SetLearningRate
 from colonnade.sparsify.modifiers.set_weight_decay import SetWeightDecay
 from colonnade.sparsify.modifiers.trainable import Trainable
@@ -210,10 +219,101 @@ def test_refused_parameters(parameters: dict[str, Any], message: str) -> None:
         GradualMagnitude(**({"end": 1.0} | parameters))
 
 
-def test_gradual_needs_an_end() -> None:
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: GradualMagnitude(final_sparsity=0.5, scope="globl"),  # type: ignore[arg-type]
+            "scope: expected one of layer, global, got 'globl'; did you mean global?",
+        ),
+        (
+            lambda: LearningRate(init=0.1, schedule="cosin"),  # type: ignore[arg-type]
+            "step, got 'cosin'; did you mean cosine?",
+        ),
+        (
+            lambda: RigL(sparsity=0.5, update_every=1.0, allocation="unifrm"),  # type: ignore[arg-type]
+            "allocation: expected one of uniform, erk, got 'unifrm'; did you mean uniform?",
+        ),
+        (
+            lambda: ActivationSparsity(function="L1"),  # type: ignore[arg-type]
+            "function: expected one of l1, hoyer, got 'L1'; did you mean l1?",
+        ),
+        (
+            lambda: GradualMagnitude(final_sparsity="0.5"),  # type: ignore[arg-type]
+            "final_sparsity: expected a number or a mapping or null, got '0.5'",
+        ),
+        (
+            lambda: Distillation(temperature=float("nan")),
+            "temperature: expected a number, got nan",
+        ),
+        (lambda: LearningRate(init=math.inf), "init: expected a number, got inf"),
+        (lambda: LearningRate(init=10**400), "init: expected a number, got 1000"),
+        (
+            lambda: OBSPruning(final_sparsity=0.5, num_grads=2.5),  # type: ignore[arg-type]
+            "num_grads: expected a whole number, got 2.5",
+        ),
+        (lambda: ConstantPruning(targets=("a", 3)), "targets: expected a text, got 3"),  # type: ignore[arg-type]
+        (lambda: Trainable(value=1), "value: expected true or false, got 1"),  # type: ignore[arg-type]
+        (lambda: ConstantPruning(start=True), "start: expected a number, got True"),
+        (lambda: ConstantPruning(end="2"), "end: expected a number or null, got '2'"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_types_are_checked_in_python_too(make: Callable[[], Modifier], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_types_are_those_of_a_recipe() -> None:
+    prune = GradualMagnitude(
+        targets="prunable", final_sparsity=np.float32(0.5), milestones=[0.5, 1], end=4  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert prune.targets == ("prunable",)
+    assert prune == GradualMagnitude(final_sparsity=0.5, milestones=(0.5, 1.0), end=4.0)
+    assert [type(value) for value in (prune.final_sparsity, prune.end)] == [float, float]
+    assert ConstantPruning(targets=["a", "b"]).targets == ("a", "b")  # type: ignore[arg-type]
+
+
+def test_modifiers_of_users_may_have_any_fields() -> None:
+    class Hidden:
+        pass
+
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Modifier):
+        seen: list[str]
+        hidden: Hidden
+        late: Moment | None = None
+        long: Duration = 1.0
+
+    seen, hidden = ["a"], Hidden()
+    own = Own(seen=seen, hidden=hidden, start=1, late=2.0).placed(10.0, 0.5, None)
+    assert isinstance(own, Own)
+    assert own.seen is seen
+    assert own.hidden is hidden
+    assert (own.start, own.late, own.long) == (10.5, 11.0, 0.5)
+
+
+def test_moments_of_users_without_postponed_annotations() -> None:
+    made = make_dataclass(
+        "Made", [("late", Moment | None, None)], bases=(Modifier,), frozen=True, kw_only=True
+    )
+    assert made(late=2.0).placed(10.0, 1.0, None).late == 12.0
+
+
+def test_gradual_acts_to_the_end_of_the_last_stage() -> None:
+    model = make_model()
+    prune = GradualMagnitude(
+        targets=("0",), init_sparsity=0.0, final_sparsity=0.8, schedule="linear"
+    )
+    seen = observe(model, 1.0, prune, look=sparsity())
+    assert seen == [0.0, 0.2, 0.4, 0.6]
+    assert (model[0].weight == 0).sum() == 16
+
+
+def test_gradual_needs_an_end_or_the_length_of_its_stage() -> None:
     model: nn.Module = make_model()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    recipe = Recipe.of(GradualMagnitude(final_sparsity=0.5), epochs=1.0)
+    recipe = Recipe.of(GradualMagnitude(final_sparsity=0.5))
     with pytest.raises(RecipeError, match=r"gradual_magnitude\.end: is needed"):
         sparsify(model, optimizer, recipe, STEPS)
 

@@ -65,6 +65,112 @@ def test_open_end_in_an_early_stage_is_the_end_of_the_stage() -> None:
     assert [modifier.end for modifier in recipe.timeline(10)] == [2.0, None]
 
 
+def test_open_end_in_the_last_stage_is_its_end_where_a_modifier_needs_one() -> None:
+    text = """\
+epochs: 4
+modifiers:
+  - gradual_magnitude: {final_sparsity: 0.5}
+  - acdc: {sparsity: 0.5, start: 1}
+  - rigl: {sparsity: 0.5, update_every: 1}
+  - channel_pruning: {sparsity: 0.5}
+  - constant_pruning
+  - one_shot_magnitude: {sparsity: 0.5}
+"""
+    ends = {modifier_name(one): one.end for one in read_recipe(text).timeline(10)}
+    # What is held stays held: masks that end with the run would not be there when it is saved.
+    assert ends == {
+        "gradual_magnitude": 4.0,
+        "acdc": 4.0,
+        "rigl": 4.0,
+        "channel_pruning": 4.0,
+        "constant_pruning": None,
+        "one_shot_magnitude": None,
+    }
+    (steps,) = read_recipe(
+        "unit: steps\nepochs: 40\nmodifiers: [{gradual_magnitude: {final_sparsity: 0.5}}]"
+    ).timeline(10)
+    assert steps.end == 4.0
+
+
+def test_the_same_stage_may_come_twice() -> None:
+    stage = Stage(modifiers=(ConstantPruning(),), epochs=2.0)
+    ends = [modifier.end for modifier in Recipe(stages=(stage, stage)).timeline(10)]
+    assert ends == [2.0, None]
+
+
+BEYOND = """\
+stages:
+  - name: prune
+    epochs: 2
+    modifiers:
+      - constant_pruning
+      - gradual_magnitude:
+          final_sparsity: 0.9
+          {key}: {value}
+  - name: tune
+    epochs: 3
+    modifiers:
+      - quantization: {{start: 2, freeze_observers: {freeze}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "freeze", "message"),
+    [
+        (
+            "end", 4, 3,
+            "recipe:8: gradual_magnitude.end: expected at most 2, as stage 'prune' is 2 epochs "
+            "long and times count from its start; got 4",
+        ),
+        ("start", 2.5, 3, "recipe:8: gradual_magnitude.start: expected at most 2, as stage"),
+        (
+            "end", 2, 3.5,
+            "recipe:12: quantization.freeze_observers: expected at most 3, as stage 'tune' is 3",
+        ),
+    ],
+)  # fmt: skip
+def test_nothing_is_due_after_the_end_of_its_stage(
+    key: str, value: float, freeze: float, message: str
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(BEYOND.format(key=key, value=value, freeze=freeze))
+    assert message in str(caught.value)
+
+
+def test_moments_may_be_the_end_of_the_stage() -> None:
+    recipe = read_recipe(BEYOND.format(key="end", value=2, freeze=3))
+    assert recipe.length == 5.0
+    read_recipe(
+        "epochs: $(0.1 + 0.2)\nmodifiers: [{constant_pruning: {end: 0.3}}, {gradual_magnitude: "
+        "{final_sparsity: 0.5, start: $(0.3 + 1e-15)}}]"
+    )
+
+
+def test_times_beyond_a_recipe_in_python_or_in_steps() -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.of(GradualMagnitude(final_sparsity=0.9, end=8.0), epochs=2.0)
+    assert str(caught.value).startswith(
+        "gradual_magnitude.end: expected at most 2, as the stage is 2 epochs long and times count "
+        "from its start; got 8"
+    )
+    with pytest.raises(RecipeError, match=r"recipe:3: .*\.end: .* the stage is 20 steps long"):
+        read_recipe("unit: steps\nepochs: 20\nmodifiers: [{constant_pruning: {end: 21}}]")
+
+
+def test_an_open_stage_is_over_with_its_last_moment() -> None:
+    recipe = read_recipe("modifiers: [{quantization: {start: 1, freeze_observers: 3}}]")
+    assert recipe.length == 3.0
+
+
+def test_what_does_not_fit_before_an_open_end() -> None:
+    flow = "{nm_flow: {pattern: '2:4', dense: 2, fine_tune: 1}}"
+    with pytest.raises(
+        RecipeError, match=r"recipe:2: nm_flow\.dense: .*as the modifier acts \(3\)"
+    ):
+        read_recipe(f"epochs: 3\nmodifiers: [{flow}]")
+    read_recipe(f"modifiers: [{flow}]")
+
+
 def test_times_may_count_steps() -> None:
     recipe = read_recipe(
         "unit: steps\nmodifiers: [{gradual_magnitude: {final_sparsity: 0.5, start: 10, end: 30}}]"
@@ -121,6 +227,10 @@ def gradual(parameters: str) -> str:
             "recipe:5: gradual_magnitude.schedule: expected one of linear, cubic",
         ),
         (
+            gradual("      final_sparsity: 0.5\n      targets:\n      - a\n      - 3"),
+            "recipe:7: gradual_magnitude.targets: expected a text, got 3",
+        ),
+        (
             gradual("      pattern: 4:2"),
             "recipe:4: gradual_magnitude.pattern: pattern '4:2': N:M needs 1 <= N < M",
         ),
@@ -148,6 +258,19 @@ def gradual(parameters: str) -> str:
         (
             "stages:\n- {modifiers: [constant_pruning],\n   epochs: 0}",
             "recipe:3: a stage of 0 epochs",
+        ),
+        ("epochs: .nan\nmodifiers: []", "recipe:1: epochs: expected a number or null, got nan"),
+        ("epochs: .inf\nmodifiers: []", "recipe:1: epochs: expected a number or null, got inf"),
+        ("epochs: [1]\nmodifiers: []", "recipe:1: epochs: expected a number or null, got [1]"),
+        ("modifiers: []\nunit: [a]", "recipe:2: unit: expected a text, got ['a']"),
+        (
+            "modifiers:\n- constant_pruning: [a]",
+            "recipe:2: constant_pruning: expected parameters, got ['a']",
+        ),
+        (
+            "stages: [{name: a, epochs: 1, modifiers: [constant_pruning]},"
+            " {name: b, modifiers: []}]",
+            "recipe:1: stage 'b': a stage without modifiers needs its number of epochs",
         ),
         ("variables: {a: $(b), b: $(a)}\nmodifiers: []", "recipe:1: 'a' needs itself"),
         ("modifiers:\n- set_learning_rate: {value: $(lr)}", "recipe:2: unknown variable 'lr'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,12 @@ from colonnade.errors import RecipeError, RunError
 from colonnade.sparsify import Action, Modifier, Recipe, Session, sparsify
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
+from colonnade.sparsify.modifiers.mfac import MFACPruning
+from colonnade.sparsify.modifiers.movement import MovementPruning
+from colonnade.sparsify.modifiers.nm_flow import NMFlow
+from colonnade.sparsify.modifiers.rigl import RigL
+from colonnade.sparsify.modifiers.top_kast import TopKAST
+from colonnade.sparsify.save import CheckpointOptions
 from colonnade.sparsify.session import StepOptions
 
 STEPS = 4
@@ -302,3 +309,116 @@ def test_compiled_model() -> None:
         for x in batches(STEPS):
             s.step(compiled(x).square().sum())
     assert zeros(model).sum() == 24
+
+
+def steep(model: nn.Module) -> Tensor:
+    """Zero, with gradients that are infinite once they are scaled."""
+    return torch.stack([((p - p.detach()) * 1e38).sum() for p in model.parameters()]).sum()
+
+
+def overflow(recipe: Recipe, at: int) -> tuple[nn.Sequential, Session]:
+    """The model after eight steps, the gradients of one of which are infinite, and its session."""
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    with sparsify(model, optimizer, recipe, STEPS, options=StepOptions(scaler=scaler)) as s:
+        for step, x in enumerate(batches(8)):
+            loss = loss_of(model, x)
+            s.step(loss if step != at else loss + steep(model))
+    return model, s
+
+
+@pytest.mark.parametrize("at", [2, 5])
+@pytest.mark.parametrize(
+    "modifier",
+    [
+        MovementPruning(final_sparsity=0.75, end=2.0),
+        MFACPruning(final_sparsity=0.75, end=2.0, fisher_block=8),
+        RigL(sparsity=0.75, update_every=0.25, end=2.0, allocation="uniform"),
+        TopKAST(forward_sparsity=0.75, backward_sparsity=0.5, end=2.0),
+        NMFlow(pattern="1:4", targets=("2",), end=2.0),
+    ],
+    ids=lambda modifier: type(modifier).__name__,
+)
+def test_a_step_that_overflows_leaves_no_trace(modifier: Modifier, at: int) -> None:
+    model, s = overflow(Recipe.of(modifier, epochs=2.0), at)
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter).all(), name
+    pruned = (2,) if isinstance(modifier, NMFlow) else (0, 2)
+    for layer in pruned:
+        assert s.masks.sparsity(f"{layer}.weight") == 0.75
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_a_weight_moves(tmp_path: Path) -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    options = CheckpointOptions(folder=tmp_path, every=1)
+    recipe = Recipe.of(prune(), epochs=1.0)
+    s = sparsify(model, optimizer, recipe, STEPS, checkpoints=options)
+    data = batches(STEPS)
+    s.step(loss_of(model, data[0]))
+    kept = copy.deepcopy(model.state_dict())
+    # Finite, with a slope that is not: the root of zero.
+    loss = loss_of(model, data[1]) + (model[2].bias * 0).sum().sqrt()
+    with pytest.raises(RunError, match=r"gradient of 2\.bias is not finite in step 1 .*diverged"):
+        s.step(loss)
+    s.close()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, kept[name]), name
+    resumed = sparsify(make_model(), optimizer, recipe, STEPS, checkpoints=options)
+    assert resumed.run.step == 1
+    resumed.close()
+
+
+def test_a_step_without_a_forward_that_was_seen_may_not_change_weights() -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    s = sparsify(model, optimizer, Recipe.of(prune(), epochs=1.0), STEPS)
+    model.eval()
+    with pytest.raises(RunError, match="no forward of the model in training mode was seen"):
+        s.step(loss_of(model, batches(1)[0]))
+    s.close()
+
+
+def test_begin_step_does_for_a_forward_that_is_not_seen() -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with sparsify(model, optimizer, Recipe.of(prune(), epochs=1.0), STEPS) as s:
+        model.eval()
+        for x in batches(STEPS):
+            s.begin_step()
+            s.step(loss_of(model, x))
+    assert zeros(model).sum() == 24
+
+
+def test_a_model_in_a_session_is_saved_and_copied_without_it(tmp_path: Path) -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    s = sparsify(model, optimizer, Recipe.of(prune(), epochs=1.0), STEPS)
+    s.step(loss_of(model, batches(1)[0]))
+    torch.save(model, tmp_path / "model.pt")
+    loaded = torch.load(tmp_path / "model.pt", weights_only=False)
+    for other in (loaded, copy.deepcopy(model)):
+        step = s.run.step
+        other.train()
+        loss_of(other, batches(1)[0]).backward()
+        assert s.run.step == step
+        assert not s._has_begun
+        with torch.no_grad():
+            other[0].weight.fill_(1.0)
+        other.load_state_dict(other.state_dict())
+        assert not zeros(other).any()
+    assert zeros(model).sum() == 24
+    s.close()
+
+
+def test_a_run_goes_on_with_as_many_steps_in_an_epoch(tmp_path: Path) -> None:
+    options = CheckpointOptions(folder=tmp_path, every=1)
+    recipe = Recipe.of(prune(), epochs=2.0)
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    s = sparsify(model, optimizer, recipe, STEPS, checkpoints=options)
+    s.step(loss_of(model, batches(1)[0]))
+    s.close()
+    with pytest.raises(RecipeError, match="has 4 steps in an epoch, this one 8"):
+        sparsify(make_model(), optimizer, recipe, 8, checkpoints=options)

@@ -13,13 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from colonnade.errors import RecipeError, RunError
+from colonnade.errors import CheckpointError, RecipeError, RunError
 from colonnade.sparsify import Action, Modifier, Recipe
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
 from colonnade.sparsify.modifiers.learning_rate import LearningRate
+from colonnade.sparsify.recipe import read_recipe
 
 transformers = pytest.importorskip("transformers")
 pl = pytest.importorskip("pytorch_lightning")
+
+from pytorch_lightning.callbacks import ModelCheckpoint  # noqa: E402
 
 from colonnade.sparsify.trainers import lightning as lightning_trainer  # noqa: E402
 from colonnade.sparsify.trainers import transformers as transformers_trainer  # noqa: E402
@@ -164,11 +167,43 @@ def test_transformers_trainer_resumes(tmp_path: Path) -> None:
         assert torch.equal(value, model.state_dict()[name]), name
 
 
+RESUMED = {
+    "quantization": "{quantization: {}}",
+    "quantization, ranges frozen before": "{quantization: {freeze_observers: 0.25}}",
+    "channel_pruning": "{channel_pruning: {sparsity: 0.5, end: 1.5}}",
+    "channel_pruning to the end": "{channel_pruning: {sparsity: 0.5, end: 2, thin: false}}",
+    "nm_flow": '{nm_flow: {pattern: "2:4", fine_tune: 0.5}}',
+    "top_kast": "{top_kast: {forward_sparsity: 0.5, backward_sparsity: 0.2}}",
+    "powerpropagation": "powerpropagation",
+}
+
+
+def recipe_of(modifiers: str) -> Recipe:
+    return read_recipe(f"epochs: 2\nmodifiers: [{modifiers}]")
+
+
+@pytest.mark.parametrize("modifiers", RESUMED.values(), ids=RESUMED.keys())
+def test_transformers_trainer_resumes_with_the_same_bits(tmp_path: Path, modifiers: str) -> None:
+    whole_trainer, whole = hugging(
+        tmp_path, transformers_trainer.SparsifyCallback(recipe_of(modifiers))
+    )
+    whole_trainer.train()
+    again, model = hugging(tmp_path, transformers_trainer.SparsifyCallback(recipe_of(modifiers)))
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert_same_bits(model, whole)
+
+
+def assert_same_bits(model: nn.Module, whole: nn.Module) -> None:
+    expected, found = whole.state_dict(), model.state_dict()
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scaled(Modifier):
     """Multiplies the loss."""
 
-    factor: float
+    factor: Any  # a float field would refuse NaN
 
     def initialize(self, _: Any) -> Action:
         return _Scaling(self.factor)
@@ -228,7 +263,7 @@ def loader() -> DataLoader[Any]:
 def lit_trainer(folder: Path, callback: Any, epochs: int = 2, **options: Any) -> Any:
     return pl.Trainer(
         max_epochs=epochs,
-        callbacks=[callback],
+        callbacks=callback,
         accelerator="cpu",
         devices=1,
         logger=False,
@@ -276,6 +311,45 @@ def test_lightning_trainer_resumes(tmp_path: Path) -> None:
     assert callback.session.run.step == 8
     for name, value in whole.state_dict().items():
         assert torch.equal(value, module.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("modifiers", RESUMED.values(), ids=RESUMED.keys())
+def test_lightning_trainer_resumes_with_the_same_bits(tmp_path: Path, modifiers: str) -> None:
+    whole = Lit()
+    callback = lightning_trainer.SparsifyCallback(recipe_of(modifiers))
+    # At an epoch's end: in its midst Lightning begins with its first batch again.
+    saves = ModelCheckpoint(tmp_path, every_n_train_steps=4, save_top_k=-1, filename="{step}")
+    lit_trainer(tmp_path, [callback, saves]).fit(whole, loader())
+    module = Lit()
+    callback = lightning_trainer.SparsifyCallback(recipe_of(modifiers))
+    lit_trainer(tmp_path, callback, enable_checkpointing=False).fit(
+        module, loader(), ckpt_path=tmp_path / "step=4.ckpt"
+    )
+    assert_same_bits(module, whole)
+
+
+def test_lightning_still_refuses_the_checkpoint_of_another_module(tmp_path: Path) -> None:
+    half = lit_trainer(tmp_path, lightning_trainer.SparsifyCallback(RECIPE), epochs=1)
+    other = Lit()
+    other.register_buffer("extra", torch.zeros(2))
+    half.fit(other, loader())
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    callback, module = lightning_trainer.SparsifyCallback(RECIPE), Lit()
+    again = lit_trainer(tmp_path, callback, enable_checkpointing=False)
+    with pytest.raises(CheckpointError, match="of another module.*extra"):
+        again.fit(module, loader(), ckpt_path=tmp_path / "half.ckpt")
+    assert module.strict_loading
+    assert "training_step" not in vars(module)
+
+
+def test_lightning_says_that_a_checkpoint_has_no_recipe(tmp_path: Path) -> None:
+    half = lit_trainer(tmp_path, [], epochs=1)
+    half.fit(Lit(), loader())
+    half.save_checkpoint(tmp_path / "half.ckpt")
+    callback = lightning_trainer.SparsifyCallback(RECIPE)
+    again = lit_trainer(tmp_path, callback, enable_checkpointing=False)
+    with pytest.raises(CheckpointError, match="was it saved without the recipe"):
+        again.fit(Lit(), loader(), ckpt_path=tmp_path / "half.ckpt")
 
 
 def test_loss_modifiers_and_nan_in_lightning(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,25 @@ def test_vectors_are_rows_or_all_taps_of_an_input() -> None:
     assert make_mask(costs, Vector("filter"), 0.5).tolist() == [[False] * 4, [True] * 4]
     kept = make_mask(costs, Vector("channel"), 0.5, taps=2)
     assert kept.tolist() == [[False, True, False, True]] * 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "scope"),
+    [
+        (Unstructured(), "matrix"),
+        (Unstructured(), "row"),
+        (Block(2, 1), "matrix"),
+        (Vector("filter"), "matrix"),
+        (Vector("channel"), "matrix"),
+    ],
+)
+def test_the_costliest_unit_always_stays(
+    pattern: Unstructured | Block | Vector, scope: Literal["matrix", "row"]
+) -> None:
+    costs = np.arange(6.0).reshape(2, 3)
+    kept = make_mask(costs, pattern, 0.99, scope=scope)
+    assert kept[1, 2]
+    assert kept.sum() < 6
 
 
 @pytest.mark.parametrize("sparsity", [1.0, 1.5, -0.1, float("nan")])

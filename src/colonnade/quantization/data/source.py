@@ -47,6 +47,21 @@ def checked_source(source: Source, graph: Graph, samples_max: int | None) -> Sou
     return read
 
 
+def blank_inputs(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """The float inputs (all, where none is float) if they are 0 throughout: data that says nothing.
+
+    Where only some are, as first states of a recurrent layer, there are none.
+    """
+    names: dict[str, None] = {}
+    for sample in samples:
+        floats = {name: a for name, a in sample.arrays.items() if a.dtype.kind == "f"}
+        read = floats or sample.arrays
+        if any(array.any() for array in read.values()):
+            return ()
+        names.update(dict.fromkeys(read))
+    return tuple(names)
+
+
 def source_of(data: object, name: str = "calibration") -> Source:
     """A source from Python data: a list of dicts of arrays, or a function that yields them.
 
@@ -91,6 +106,11 @@ def _check(graph: Graph, sample: Sample) -> dict[str, np.ndarray]:
     except InputError as error:
         raise InputError(f"{sample.label}: {error.reason}") from None
     for name, array in arrays.items():
+        if array.ndim and not len(array):
+            raise InputError(
+                f"{sample.label}: input {name!r} has no rows, shape {list(array.shape)}; nothing can "
+                "be learned from empty calibration data: leave the sample out"
+            )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             count = int(array.size - np.isfinite(array).sum())
             raise InputError(

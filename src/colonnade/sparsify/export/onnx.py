@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from torch.utils import _pytree as pytree
 from colonnade.errors import ExportError
 from colonnade.sparsify.export.atomic import replacing
 from colonnade.sparsify.export.fake_quantize import has_fake_quantize, replace_fake_quantize
-from colonnade.sparsify.export.structure import Zeros, describe_zeros
+from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, Zeros, describe_zeros
 
 OPSET = 20
 OPSET_MAX = 24
@@ -30,9 +32,8 @@ TOLERANCE = 1e-4
 """Share of the largest expected value that answers may differ by: float32 through a deep model."""
 TOLERANCE_QUANTIZED = 0.05
 """With fake-quantize modules: one activation that is rounded the other way moves all after it."""
-SPARSITY_KEY = "colonnade.sparsity"
-"""Metadata of the model (JSON, by tensor), and of each of those tensors (its own entry)."""
 
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ON_THE_WAY = ("DequantizeLinear", "Identity", "Transpose")
 """What may lie between a weight and its product."""
 
@@ -79,10 +80,17 @@ def export_onnx(
     """
     if not 18 <= opset <= OPSET_MAX:
         raise ExportError(f"opset={opset}; this export writes 18 to {OPSET_MAX}")
+    if tolerance is not None and not tolerance >= 0:
+        raise ExportError(f"tolerance={tolerance}; expected a share of the largest value, from 0")
     target = Path(path)
     args, kwargs = _arguments(sample)
     exact = bake_masks(model)
     checks = [(given, _answers(exact, *given)) for given in map(_arguments, (sample, *further))]
+    num_outputs = len(checks[0][1])
+    if output_names is not None and len(output_names) != num_outputs:
+        raise ExportError(
+            f"output_names: {len(output_names)} for an answer of {num_outputs} tensors"
+        )
     plain = bake_masks(model)
     is_quantized = has_fake_quantize(plain)
     if is_quantized:
@@ -94,7 +102,8 @@ def export_onnx(
     outputs = tuple(value.name for value in program.model.graph.outputs)
     with replacing(target) as draft:
         program.save(draft, external_data=False)
-        allowed = tolerance or (TOLERANCE_QUANTIZED if is_quantized else TOLERANCE)
+        allowed = TOLERANCE_QUANTIZED if is_quantized else TOLERANCE
+        allowed = allowed if tolerance is None else tolerance
         error = 0.0
         for given, expected in checks:
             feed = _feed(names, *given)
@@ -135,9 +144,18 @@ def _copy(model: nn.Module) -> nn.Module:
 def _arguments(sample: Sample) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
     if isinstance(sample, Tensor):
         return (sample,), {}
-    if isinstance(sample, Mapping):
-        return (), dict(sample)
-    return tuple(sample), {}
+    if not isinstance(sample, Mapping | tuple | list):
+        raise ExportError(
+            f"the sample is {type(sample).__name__}; expected a tensor, a tuple or a dict of tensors"
+        )
+    named = sample.items() if isinstance(sample, Mapping) else enumerate(sample)
+    for name, value in named:
+        if not isinstance(value, Tensor):
+            raise ExportError(
+                f"argument {name!r} of the sample is {type(value).__name__}, not a tensor; what is "
+                "none is no input of a file: wrap the model in a module that gives it"
+            )
+    return ((), dict(sample)) if isinstance(sample, Mapping) else (tuple(sample), {})
 
 
 def _answers(
@@ -165,6 +183,10 @@ def _translate(
         unknown = sorted(set(dynamic) - set(names))
         if unknown:
             raise ExportError(f"dynamic: no argument {unknown}; the sample gives {names}")
+        for name, tensor in zip(names, (*args, *kwargs.values()), strict=True):
+            for axis in dynamic.get(name, {}):
+                if not 0 <= axis < tensor.ndim:
+                    raise ExportError(f"dynamic: axis {axis} of {name!r}, which has {tensor.ndim}")
         shapes = {name: dict(dynamic.get(name, {})) for name in names}
     try:
         with _quiet():
@@ -179,10 +201,17 @@ def _translate(
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()
-        raise ExportError(f"torch.onnx.export refused the model: {reason[0][:300]}") from error
+        raise ExportError(f"torch.onnx.export refused the model: {_reason(error)}") from error
     assert program is not None
     return program
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what came first: what it made of that says where torch's forum is."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = _ANSI.sub("", str(error)).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
 
 
 def _argument_names(
@@ -216,7 +245,7 @@ def _write_metadata(model: Any) -> dict[str, Zeros]:
         if matrix is None:
             continue
         found = describe_zeros(matrix)
-        if found.structure != "dense":
+        if found.structure != DENSE:
             zeros[name] = found
             value.const_value.metadata_props[SPARSITY_KEY] = json.dumps(asdict(found))
     model.metadata_props[SPARSITY_KEY] = json.dumps(
@@ -226,10 +255,12 @@ def _write_metadata(model: Any) -> dict[str, Zeros]:
 
 
 def _weight_matrix(value: Any) -> np.ndarray | None:
-    """A weight as outputs x inputs; None for what is no weight of a product or convolution."""
-    tensor, is_transposed = value.const_value, False
+    """A weight as outputs x inputs, several matrices one below the other; None for what is no
+    weight of a product or convolution."""
+    tensor = value.const_value
     if tensor is None or len(tensor.shape) < 2:
         return None
+    array: np.ndarray = tensor.numpy()
     while True:
         uses = list(value.uses())
         if not uses or len({(node.op_type, position) for node, position in uses}) != 1:
@@ -237,15 +268,16 @@ def _weight_matrix(value: Any) -> np.ndarray | None:
         node, position = uses[0]
         if node.op_type not in _ON_THE_WAY or position != 0:
             break
-        is_transposed ^= node.op_type == "Transpose"
+        if node.op_type == "Transpose":
+            array = array.transpose(node.attributes.get_ints("perm", None))
         value = node.outputs[0]
     if node.op_type not in ("MatMul", "Gemm", "Conv") or position != 1:
         return None
-    array: np.ndarray = tensor.numpy()
     if node.op_type == "Conv":
         return np.moveaxis(array, 1, -1).reshape(array.shape[0], -1)
     has_rows = node.op_type == "Gemm" and node.attributes.get_int("transB", 0)
-    return array if array.ndim == 2 and bool(has_rows) != is_transposed else array.T
+    rows = array if has_rows else array.swapaxes(-1, -2)
+    return rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
 
 
 def _feed(
@@ -289,10 +321,20 @@ def _verify(
 
 
 def _error(expected: np.ndarray, found: np.ndarray) -> float:
-    if expected.size == 0:
-        return 0.0
+    """The largest difference of ordinary elements as a share of the largest of them; infinite
+    unless the others, as masks make them, are the same in both."""
+    is_ordinary = _is_ordinary(expected)
     right, own = expected.astype(np.float64), found.astype(np.float64)
-    if not np.array_equal(np.isnan(right), np.isnan(own)):
+    others_alike = np.array_equal(right[~is_ordinary], own[~is_ordinary], equal_nan=True)
+    right, own = right[is_ordinary], own[is_ordinary]
+    if not (others_alike and np.isfinite(own).all()):
         return float("inf")
-    scale = float(np.nanmax(np.abs(right))) or 1.0
-    return float(np.nanmax(np.abs(right - own))) / scale
+    scale = float(np.abs(right).max(initial=0.0)) or 1.0
+    return float(np.abs(right - own).max(initial=0.0)) / scale
+
+
+def _is_ordinary(array: np.ndarray) -> np.ndarray:
+    """Neither NaN nor infinite nor the largest of the type, which stands for infinity in masks."""
+    if array.dtype.kind != "f":
+        return np.ones(array.shape, bool)
+    return np.asarray(np.abs(array) < np.finfo(array.dtype).max)

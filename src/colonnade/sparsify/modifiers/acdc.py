@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -25,6 +25,7 @@ class ACDC(Modifier):
     zero, with their momentum cleared.
     """
 
+    needs_end: ClassVar[bool] = True
     targets: tuple[str, ...] = ("prunable",)
     ignore: tuple[str, ...] = ()
     sparsity: float
@@ -43,14 +44,18 @@ class ACDC(Modifier):
 
     def initialize(self, run: Run) -> Action:
         """Find the layers."""
+        from colonnade.sparsify.fitting import keep_fitting, why_not
         from colonnade.sparsify.layers import find_layers
 
         if self.end is None:
             raise RecipeError(
                 "is needed: when the last phase begins at the latest", parameter="end"
             )
-        layers = find_layers(run.model, self.targets, self.ignore)
-        return _Phases(self, parse_pattern(self.pattern), layers)
+        found = find_layers(run.model, self.targets, self.ignore)
+        pattern = parse_pattern(self.pattern)
+        layers = keep_fitting(found, self.targets, lambda layer: why_not(layer, pattern), run.note)
+        run.claim(self, [layer.name for layer in layers], "zeros")
+        return _Phases(self, pattern, layers)
 
     def is_compressed(self, phase: int, num_phases: int) -> bool:
         """Whether phase `phase` of `num_phases` is; the last one always is."""

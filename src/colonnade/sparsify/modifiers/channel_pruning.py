@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
 from colonnade.sparsify.schedules import SCHEDULES, interpolate
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from colonnade.sparsify.channels import ChannelGroup, Inputs
@@ -25,6 +27,7 @@ class ChannelPruning(Modifier):
     parameters are new objects. Needs torch-pruning.
     """
 
+    needs_end: ClassVar[bool] = True
     sparsity: float
     update_every: Duration | None = None
     schedule: Literal["linear", "cubic", "inverse_cubic"] = "cubic"
@@ -46,6 +49,9 @@ class _Prune(Action):
         self._modifier = modifier
         self._inputs: Inputs | None = None
         self._groups: list[ChannelGroup] | None = None
+        self._run = run
+        self._due: float | None = None
+        """The progress of an update that waits for the first inputs."""
         self._names = {id(p): name for name, p in run.model.named_parameters()}
         self._handle = run.model.register_forward_pre_hook(self._on_forward, with_kwargs=True)
 
@@ -57,25 +63,61 @@ class _Prune(Action):
         if not first <= run.step <= last:
             return
         if run.step == last or (run.step - first) % period == 0:
-            self._update(run, (run.step - first) / (last - first) if last > first else 1.0)
+            self._due = (run.step - first) / (last - first) if last > first else 1.0
+            if self._inputs is not None:
+                self._update(run)
+
+    def before_optimizer(self, run: Run) -> None:
+        del run
+        if self._due is not None:
+            raise RecipeError(
+                "the model was not called in this step: its inputs show which channels belong "
+                "together; call the model itself, not only modules of it"
+            )
 
     def finalize(self, run: Run) -> None:
+        if self._due is not None:
+            raise RecipeError(
+                "the model was not called since the run was resumed, and the last channels are not "
+                "pruned: call it once, in training mode or not, before the session ends"
+            )
         self._handle.remove()
-        if not self._modifier.thin or self._inputs is None:
-            return
+        if self._modifier.thin and self._inputs is None:
+            run.note("no channel was taken out of the model: it was not called")
+        elif self._modifier.thin:
+            self._thin(run)
+
+    def state_dict(self) -> dict[str, Any]:
+        # A run that goes on when it is complete calls the model no more, but thins it.
+        return {"inputs": self._inputs if _is_plain(self._inputs) else None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        device = next(self._run.model.parameters()).device
+        self._inputs = _moved(state.get("inputs"), device)
+
+    def _thin(self, run: Run) -> None:
         from colonnade.sparsify.channels import thin
 
+        assert self._inputs is not None
         run.masks.apply()
         for name in list(run.masks):
             run.masks.release(name)
-        run.note(f"{thin(run.model, self._inputs)} channels taken out of the model")
+        thinned = thin(run.model, self._inputs)
+        run.note(f"{thinned.removed} channels taken out of the model")
+        if thinned.constant:
+            run.note(
+                f"{thinned.constant} channels of zeros were left in the model: what reads them gets "
+                "a constant that is not zero (as from a Sigmoid)"
+            )
 
-    def _update(self, run: Run, progress: float) -> None:
+    def _update(self, run: Run) -> None:
         from colonnade.sparsify.groups import keep_best
 
+        assert self._due is not None
         share = interpolate(
-            0.0, self._modifier.sparsity, SCHEDULES[self._modifier.schedule](progress)
+            0.0, self._modifier.sparsity, SCHEDULES[self._modifier.schedule](self._due)
         )
+        self._due = None
         for group in self._find_groups(run):
             kept = max(1, group.size - round(share * group.size))
             keep = keep_best(group.scores(), kept)
@@ -87,14 +129,41 @@ class _Prune(Action):
         from colonnade.sparsify.channels import find_channel_groups
 
         if self._groups is None:
-            if self._inputs is None:
-                raise RecipeError("the model has not run yet: its inputs show which channels belong "
-                                  "together")  # fmt: skip
+            assert self._inputs is not None
             self._groups = find_channel_groups(run.model, self._inputs)
             if not self._groups:
                 raise RecipeError("no layer of the model has channels that can go")
+            found = [self._names[id(one)] for group in self._groups for one in group.parameters()]
+            run.claim(self._modifier, found, "zeros")
         return self._groups
 
     def _on_forward(self, _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        if self._inputs is None:
-            self._inputs = (positional, named)
+        from torch import no_grad
+
+        if self._inputs is not None:
+            return
+        self._inputs = (positional, named)
+        if self._due is not None:
+            with no_grad():
+                self._update(self._run)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a checkpoint can hold it."""
+    from torch import Tensor
+
+    if type(value) in (tuple, list):
+        return all(_is_plain(item) for item in value)
+    if type(value) is dict:
+        return all(_is_plain(item) for item in value.values())
+    return value is None or isinstance(value, bool | int | float | str | Tensor)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    from torch import Tensor
+
+    if isinstance(value, tuple | list):
+        return type(value)(_moved(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value

@@ -26,7 +26,9 @@ class ConstantPruning(Modifier):
         """Find the layers."""
         from colonnade.sparsify.layers import find_layers
 
-        return _Hold(self, find_layers(run.model, self.targets, self.ignore))
+        layers = find_layers(run.model, self.targets, self.ignore)
+        run.claim(self, [layer.name for layer in layers], "zeros")
+        return _Hold(self, layers)
 
 
 class _Hold(Action):

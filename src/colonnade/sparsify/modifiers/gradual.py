@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -49,11 +49,14 @@ class GradualPruning(Modifier):
 
     What is not worth keeping is for the modifiers that extend this one to say (`make_scorer`).
 
-    Between updates the masks stay. With `scope` "global" the weights of all layers compete, with
-    "layer" each layer gets the sparsity. With N:M the final sparsity is 1 - N/M and may be left
-    out. `final_sparsity` may be a mapping of targets to sparsities; then `targets` is not used.
+    Layers that cannot have the pattern are left dense, with a note; those that are named themselves
+    are refused. Between updates the masks stay. With `scope` "global" the weights of all layers
+    compete, with "layer" each layer gets the sparsity. With N:M the final sparsity is 1 - N/M and
+    may be left out. `final_sparsity` may be a mapping of targets to sparsities; then `targets` is
+    not used.
     """
 
+    needs_end: ClassVar[bool] = True
     targets: tuple[str, ...] = ("prunable",)
     ignore: tuple[str, ...] = ()
     init_sparsity: float = 0.05
@@ -96,18 +99,32 @@ class GradualPruning(Modifier):
 
     def initialize(self, run: Run) -> Action:
         """Find the layers."""
+        from colonnade.sparsify.fitting import keep_fitting
         from colonnade.sparsify.layers import find_layers
 
         if self.end is None:
             raise RecipeError("is needed: when the final sparsity is reached", parameter="end")
         finals: dict[str, float] = {}
-        layers: dict[str, Layer] = {}
+        found: dict[str, Layer] = {}
         for target, share in self._finals().items():
             for layer in find_layers(run.model, (target,) if target else self.targets, self.ignore):
-                layers[layer.name], finals[layer.name] = layer, share
+                found[layer.name], finals[layer.name] = layer, share
         pattern = parse_pattern(self.pattern)
-        scorer = self.make_scorer(run, list(layers.values()), pattern)
-        return _Prune(self, scorer, pattern, list(layers.values()), finals)
+        layers = keep_fitting(
+            found.values(),
+            self.final_sparsity if isinstance(self.final_sparsity, Mapping) else self.targets,
+            lambda layer: self.why_not(layer, pattern),
+            run.note,
+        )
+        finals = {layer.name: finals[layer.name] for layer in layers}
+        run.claim(self, finals, "zeros")
+        return _Prune(self, self.make_scorer(run, layers, pattern), pattern, layers, finals)
+
+    def why_not(self, layer: Layer, pattern: Pattern) -> str:
+        """Why a layer cannot be pruned in this way, or ""."""
+        from colonnade.sparsify.fitting import why_not
+
+        return why_not(layer, pattern)
 
     def make_scorer(self, run: Run, layers: list[Layer], pattern: Pattern) -> Scorer:
         """How the weights of these layers are compared in this run."""

@@ -11,10 +11,10 @@ from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier
 from colonnade.sparsify.nm.flow import FLOWS, Flow, FlowSchedule, Phases
 from colonnade.sparsify.nm.pattern import NMPattern, parse_nm
+from colonnade.sparsify.pattern import NM
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from colonnade.sparsify.layers import Layer
     from colonnade.sparsify.nm.masters import MasterWeights
     from colonnade.sparsify.run import Run
 
@@ -25,7 +25,9 @@ class NMFlow(Modifier):
 
     `flow` names the recipe: `dense-to-sparse` chooses its mask after the dense steps, `ste` and
     `sr-ste` use a binary mask throughout, `mdgf-*` fade the mask, `sdgf-*` tighten the pattern,
-    `sdgf-mdgf` does both. `c`, `grad` and `decay` override what the recipe says.
+    `sdgf-mdgf` does both. `c`, `grad` and `decay` override what the recipe says. Groups run along
+    the inputs ("row") or the outputs ("col") of a layer; layers that cannot have them are left
+    dense, with a note.
     """
 
     targets: tuple[str, ...] = ("prunable",)
@@ -93,21 +95,31 @@ class NMFlow(Modifier):
 
     def initialize(self, run: Run) -> Action:
         """Find the layers."""
+        from colonnade.sparsify.fitting import keep_fitting, why_not
         from colonnade.sparsify.layers import find_layers
 
-        layers = find_layers(run.model, self.targets, self.ignore)
-        return _Flow({layer.name: layer.weight for layer in layers}, self.schedule(run), self, run)
+        target = self.target()
+        pattern = NM(target.n, target.m)
+        along: Literal["inputs", "outputs"] = "inputs" if self.axis == "row" else "outputs"
+        layers = keep_fitting(
+            find_layers(run.model, self.targets, self.ignore),
+            self.targets,
+            lambda layer: why_not(layer, pattern, along),
+            run.note,
+        )
+        run.claim(self, [layer.name for layer in layers], "zeros", "values")
+        return _Flow(layers, self.schedule(run), self, run)
 
 
 class _Flow(Action):
     def __init__(
         self,
-        weights: Mapping[str, nn.Parameter],
+        layers: list[Layer],
         schedule: FlowSchedule,
         modifier: NMFlow,
         run: Run,
     ) -> None:
-        self._weights = weights
+        self._layers = layers
         self._schedule = schedule
         self._start = run.step_of(modifier.start)
         self._masters: MasterWeights | None = None
@@ -157,7 +169,9 @@ class _Flow(Action):
     def _make_masters(self) -> MasterWeights:
         from colonnade.sparsify.nm.masters import MasterWeights
 
-        return MasterWeights(self._weights, self._schedule)
+        weights = {layer.name: layer.weight for layer in self._layers}
+        turned = [layer.name for layer in self._layers if layer.rows_axis]
+        return MasterWeights(weights, self._schedule, turned)
 
     def _hold(self, run: Run) -> None:
         assert self._masters is not None

@@ -22,7 +22,8 @@ class Powerpropagation(Modifier):
     weight the faster it moves, and most stay near zero, where they can be pruned.
 
     The model always has the weights; the optimizer moves v. The function of the model does not
-    change at `start`, nor at `end`. Put it before the modifiers that prune.
+    change at `start`, nor at `end`. Put it before the modifiers that prune; those that keep weights
+    of their own (nm_flow, top_kast) do not go with it.
     """
 
     targets: tuple[str, ...] = ("prunable",)
@@ -38,7 +39,9 @@ class Powerpropagation(Modifier):
         """Find the layers."""
         from colonnade.sparsify.layers import find_layers
 
-        return _Roots(self.alpha, self, find_layers(run.model, self.targets, self.ignore))
+        layers = find_layers(run.model, self.targets, self.ignore)
+        run.claim(self, [layer.name for layer in layers], "values")
+        return _Roots(self.alpha, self, layers)
 
 
 class _Roots(Action):
@@ -80,7 +83,8 @@ class _Roots(Action):
         return {"roots": dict(self._roots)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._roots = dict(state["roots"])
+        devices = {layer.name: layer.weight.device for layer in self._layers}
+        self._roots = {name: saved.to(devices[name]) for name, saved in state["roots"].items()}
 
 
 def _power(values: Tensor, exponent: float) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -26,6 +26,7 @@ class RigL(Modifier):
     keeps more in layers with few weights (Erdos-Renyi-kernel), at `sparsity` of all together.
     """
 
+    needs_end: ClassVar[bool] = True
     targets: tuple[str, ...] = ("prunable",)
     ignore: tuple[str, ...] = ()
     sparsity: float
@@ -52,7 +53,9 @@ class RigL(Modifier):
 
         if self.end is None:
             raise RecipeError("is needed: when the masks stop to move", parameter="end")
-        return _Rewire(self, find_layers(run.model, self.targets, self.ignore))
+        layers = find_layers(run.model, self.targets, self.ignore)
+        run.claim(self, [layer.name for layer in layers], "zeros")
+        return _Rewire(self, layers)
 
     def moved_share(self, progress: float) -> float:
         """The share of the weights that moves when `progress` of the time is over.

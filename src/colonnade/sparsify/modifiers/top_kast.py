@@ -46,7 +46,9 @@ class TopKAST(Modifier):
         """Find the layers."""
         from colonnade.sparsify.layers import find_layers
 
-        return _Masters(self, find_layers(run.model, self.targets, self.ignore))
+        layers = find_layers(run.model, self.targets, self.ignore)
+        run.claim(self, [layer.name for layer in layers], "zeros", "values")
+        return _Masters(self, layers)
 
 
 class _Masters(Action):
@@ -73,7 +75,7 @@ class _Masters(Action):
             weights = self._all[layer.name]
             used = self._mask(weights, self._modifier.forward_sparsity)
             moves = self._mask(weights, self._modifier.backward_sparsity)
-            layer.weight.data.copy_(weights)
+            layer.weight.copy_(weights)
             if layer.weight.grad is not None:
                 density = 1 - self._modifier.forward_sparsity
                 pull = self._modifier.decay * weights
@@ -98,7 +100,8 @@ class _Masters(Action):
         return {"all": dict(self._all)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._all = dict(state["all"])
+        devices = {layer.name: layer.weight.device for layer in self._layers}
+        self._all = {name: saved.to(devices[name]) for name, saved in state["all"].items()}
 
     def _finish(self, run: Run) -> None:
         for layer in self._layers:
@@ -109,7 +112,7 @@ class _Masters(Action):
     def _use_largest(self, layer: Layer) -> None:
         weights = self._all[layer.name]
         used = self._mask(weights, self._modifier.forward_sparsity)
-        layer.weight.data.copy_(weights.masked_fill(~used, 0.0))
+        layer.weight.copy_(weights.masked_fill(~used, 0.0))
 
     @staticmethod
     def _mask(weights: Tensor, sparsity: float) -> Tensor:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from colonnade.errors import ModelError
-from colonnade.sparsify.nm.flow import FlowSchedule
+from colonnade.sparsify.layers import list_layers
+from colonnade.sparsify.nm.flow import FlowAt, FlowSchedule
 from colonnade.sparsify.nm.functional import flow_weight
 from colonnade.sparsify.nm.mask import nm_mask
 from colonnade.sparsify.nm.masters import verify_exportable
@@ -22,9 +23,10 @@ from colonnade.sparsify.nm.masters import verify_exportable
 class NMWeight(nn.Module):
     """From the dense weight to that of the forward pass at the current step."""
 
-    def __init__(self, weight: Tensor, schedule: FlowSchedule) -> None:
+    def __init__(self, weight: Tensor, schedule: FlowSchedule, turned: bool = False) -> None:
         super().__init__()
         self.schedule = schedule
+        self._turned = turned
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         # A mask of ones until it is chosen.
         self.register_buffer("frozen", torch.ones_like(weight, dtype=torch.bool))
@@ -32,7 +34,7 @@ class NMWeight(nn.Module):
     def set_step(self, step: int, weight: Tensor) -> None:
         """Go to a step of the schedule; a frozen mask is chosen at the first sparse one."""
         self.step.fill_(step)
-        now = self.schedule.at(step)
+        now = self._at(step)
         if self.schedule.flow.freeze and not now.is_dense and bool(self.frozen.all()):
             self.frozen.copy_(nm_mask(weight, now.pattern))
 
@@ -40,7 +42,11 @@ class NMWeight(nn.Module):
         """The weight that counts."""
         schedule = self.schedule
         mask = self.frozen if schedule.flow.freeze else None
-        return flow_weight(weight, schedule.flow, schedule.at(int(self.step)), mask)
+        return flow_weight(weight, schedule.flow, self._at(int(self.step)), mask)
+
+    def _at(self, step: int) -> FlowAt:
+        now = self.schedule.at(step)
+        return now.turned() if self._turned else now
 
 
 def attach_nm(modules: Sequence[nn.Module], schedule: FlowSchedule) -> None:
@@ -48,7 +54,9 @@ def attach_nm(modules: Sequence[nn.Module], schedule: FlowSchedule) -> None:
     for module in modules:
         if parametrize.is_parametrized(module, "weight"):
             raise ModelError(f"the weight of {module} has a parametrization already")
-        parametrize.register_parametrization(module, "weight", NMWeight(module.weight, schedule))
+        [turned] = [layer.rows_axis for layer in list_layers(module) if layer.name == "weight"]
+        weight = NMWeight(module.weight, schedule, bool(turned))
+        parametrize.register_parametrization(module, "weight", weight)
     set_step(modules, 0)
 
 

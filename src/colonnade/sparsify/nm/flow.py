@@ -107,6 +107,11 @@ class FlowAt:
     leak: float
     outer: NMPattern | None = None
 
+    def turned(self) -> FlowAt:
+        """The same in a weight that is inputs x outputs."""
+        outer = None if self.outer is None else self.outer.turned()
+        return FlowAt(self.pattern.turned(), self.leak, outer)
+
     @property
     def is_dense(self) -> bool:
         """Whether every weight counts in full."""

@@ -7,7 +7,7 @@ model and the names in its state stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -22,14 +22,21 @@ from colonnade.sparsify.nm.mask import is_nm, nm_mask
 class MasterWeights:
     """The masters of some parameters under one schedule.
 
-    Around each step of the optimizer: `show(step)`, forward and backward, `restore`, the optimizer,
-    `keep`; at the end `finalize`.
+    A parameter has its outputs first, or its inputs if it is one of `turned`. Around each step of
+    the optimizer: `show(step)`, forward and backward, `restore`, the optimizer, `keep`; at the end
+    `finalize`.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], schedule: FlowSchedule) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        schedule: FlowSchedule,
+        turned: Collection[str] = (),
+    ) -> None:
         self.schedule = schedule
         self.flow: Flow = schedule.flow
         self._parameters = dict(parameters)
+        self._turned = frozenset(turned)
         self._masters = {name: weight.detach().clone() for name, weight in parameters.items()}
         self._frozen: dict[str, Tensor] = {}
         self._shown: dict[str, tuple[Tensor, Tensor]] = {}
@@ -73,9 +80,10 @@ class MasterWeights:
         """The masks of the target, refused while anything but its weights counts."""
         verify_exportable(self._now, self.schedule)
         for name, parameter in self._parameters.items():
-            if not is_nm(parameter, self.schedule.target):
+            target = self.schedule.target
+            if not is_nm(parameter, target.turned() if name in self._turned else target):
                 raise ModelError(
-                    f"{name} is not {self.schedule.target}: its weights were changed after the "
+                    f"{name} is not {target}: its weights were changed after the "
                     "last step; call finalize"
                 )
         return {name: self._shown[name][0] for name in self._parameters}
@@ -96,7 +104,8 @@ class MasterWeights:
         self._shown = {}
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                self._show_one(name, parameter, now)
+                turned = now.turned() if name in self._turned else now
+                self._show_one(name, parameter, turned)
 
     def _show_one(self, name: str, parameter: nn.Parameter, now: FlowAt) -> None:
         master = self._masters[name]

@@ -15,7 +15,8 @@ class NMPattern:
     """At most n nonzeros in each m consecutive weights.
 
     Groups run along the inputs of one output ("row") or along the outputs of one input ("col");
-    those of a convolution run along its channels at one tap. They never straddle rows. If m does
+    those of a convolution run along its channels at one tap. They never straddle rows. A weight has
+    its outputs first; for one that has its inputs first the pattern is `turned`. If m does
     not divide the extent, the last group is shorter and keeps at most n as well, as if the extent
     was padded with zeros.
 
@@ -44,6 +45,10 @@ class NMPattern:
     def scaled(self, factor: int) -> NMPattern:
         """The same density in groups that are `factor` times as long."""
         return NMPattern(self.n * factor, self.m * factor, self.axis)
+
+    def turned(self) -> NMPattern:
+        """The same groups in a weight that is inputs x outputs."""
+        return NMPattern(self.n, self.m, "col" if self.axis == "row" else "row")
 
     def with_n(self, n: int) -> NMPattern:
         """Groups of the same length that keep n."""

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.layers import Layer
+from colonnade.sparsify.ranks import sum_ranks
 
 Forward = Callable[[], object]
 """One forward pass over one batch of calibration data."""
@@ -39,6 +40,12 @@ class InputSums:
         self.products += (columns.transpose(1, 2) @ columns).to("cpu", torch.float64)
         self.sums += columns.sum(1, dtype=torch.float64).cpu()
         self.count += columns.shape[1]
+
+    def gather(self, device: torch.device) -> None:
+        """Count what other processes have seen; `device` is one that they exchange tensors of."""
+        self.products = sum_ranks(self.products, device)
+        self.sums = sum_ranks(self.sums, device)
+        self.count = int(sum_ranks(torch.tensor(self.count), device))
 
     @property
     def means(self) -> Tensor:
@@ -70,6 +77,9 @@ def collect(model: nn.Module, layers: Sequence[Layer], forwards: Iterable[Forwar
             module.training = training[name]
     if count == 0:
         raise RecipeError("the calibration data holds no batches; give at least one")
+    for layer in layers:
+        if layer.name in watch.sums:
+            watch.sums[layer.name].gather(layer.weight.device)
     watch.check()
     return watch
 

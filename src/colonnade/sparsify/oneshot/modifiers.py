@@ -47,8 +47,14 @@ class OneShot(Modifier):
             raise RecipeError("it is calibrated: give the session `sample_losses`")
         shape = parse_pattern(self.pattern)
         layers = choose_layers(
-            run.model, self.targets, self.ignore, shape, depthwise=self.depthwise
+            run.model,
+            self.targets,
+            self.ignore,
+            shape,
+            depthwise=self.depthwise,
+            note=run.note,
         )
+        run.claim(self, [layer.name for layer in layers], "zeros", at_once=True)
         return _OneShot(self, layers)
 
 

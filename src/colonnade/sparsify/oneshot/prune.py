@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from colonnade.errors import InputError, RecipeError
+from colonnade.sparsify.fitting import is_named, keep_fitting, why_not
 from colonnade.sparsify.layers import Layer, find_layers, unwrap
 from colonnade.sparsify.oneshot.batch_norm import measure_norms, reestimate_batch_norm
 from colonnade.sparsify.oneshot.inputs import Forward, Watch, collect
@@ -16,7 +17,7 @@ from colonnade.sparsify.oneshot.solve_layer import LayerResult, Solver, solve_la
 from colonnade.sparsity import METHODS, Method, Pattern, parse_pattern
 from colonnade.sparsity.allocation import LayerSize, allocate_erk
 from colonnade.sparsity.masks import check_sparsity
-from colonnade.sparsity.patterns import implied_sparsity, why_not
+from colonnade.sparsity.patterns import implied_sparsity
 from colonnade.sparsity.solvers.damping import DAMPING
 
 Forwards = Callable[[], Iterable[Forward]]
@@ -118,26 +119,23 @@ def choose_layers(
     pattern: Pattern,
     *,
     depthwise: bool,
+    note: Callable[[str], None] | None = None,
 ) -> list[Layer]:
-    """Layers that are named; of those that "prunable" stands for, the ones that it can be done to.
-
-    A layer that is named itself and cannot have the pattern is an error.
+    """Layers that can have the pattern, as `keep_fitting`. Depthwise ones stay dense unless they
+    are asked for, by `depthwise` or by name.
     """
-    chosen = []
-    for layer in find_layers(model, targets, ignore):
-        groups = int(getattr(layer.module, "groups", 1))
-        rows, cols = layer.matrix().shape
-        why = why_not(pattern, rows // groups, cols // layer.taps, layer.taps)
-        if not why and groups > 1 and cols == layer.taps and not depthwise:
-            why = f"depthwise: {layer.taps} weights in each output"
-        named = {layer.name, layer.name.rpartition(".")[0]} & set(targets)
-        if why and named and not why.startswith("depthwise"):
-            raise RecipeError(f"layer {layer.name} cannot be pruned: {why}", parameter="targets")
-        if not why or named:
-            chosen.append(layer)
-    if not chosen:
-        raise RecipeError(f"no layer is left that {pattern} fits", parameter="targets")
-    return chosen
+
+    def why(layer: Layer) -> str:
+        if not depthwise and _is_depthwise(layer) and not is_named(layer, targets):
+            return "depthwise: few weights"
+        return why_not(layer, pattern)
+
+    return keep_fitting(find_layers(model, targets, ignore), targets, why, note)
+
+
+def _is_depthwise(layer: Layer) -> bool:
+    groups = int(getattr(layer.module, "groups", 1))
+    return groups > 1 and layer.weight.shape[1 - layer.rows_axis] == 1
 
 
 def call_model(model: nn.Module, batch: Any) -> object:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from colonnade.sparsify.ranks import max_ranks
+
 WEIGHT_MAX = 127
 LEVELS = 255
 TINY = float(torch.finfo(torch.float32).tiny)
@@ -110,7 +112,8 @@ class FakeActivation(nn.Module):
         return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, LEVELS)
 
     def _observe(self, values: Tensor) -> None:
-        low, high = values.aminmax()
+        low, high = (value.float() for value in values.aminmax())
+        low, high = -max_ranks(-low), max_ranks(high)
         if bool(self.is_ranged):
             self.low.lerp_(low.float(), AVERAGED)
             self.high.lerp_(high.float(), AVERAGED)

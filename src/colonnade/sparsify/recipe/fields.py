@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
-import types
-import typing
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Modifier
 from colonnade.sparsify.recipe.document import Entry
+from colonnade.sparsify.typed import MisfitError, field_hints, typed
 
 Built = TypeVar("Built", bound=Modifier)
 
@@ -21,13 +18,13 @@ def build_modifier(cls: type[Built], name: str, entry: Entry, source: str) -> Bu
     """The modifier that a mapping describes; what is wrong is an error with its line."""
     if not isinstance(entry.value, dict):
         raise RecipeError(
-            f"expected parameters, got {entry.value!r}",
+            f"expected parameters, got {entry.plain()!r}",
             source=source,
             line=entry.line,
             modifier=name,
         )
     lines = dict(entry.keys or {})
-    hints = typing.get_type_hints(cls)
+    hints = field_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     values: dict[str, Any] = {}
     try:
@@ -59,77 +56,15 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _typed(entry: Entry, hint: Any, parameter: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _typed(entry, arguments[0], parameter)
-    if origin in (typing.Union, types.UnionType):
-        return _first_fitting(entry, arguments, parameter)
-    if origin is typing.Literal:
-        if entry.value in arguments:
-            return entry.value
-        raise _mismatch(entry, _described(hint), parameter)
-    if origin is tuple:
-        return _typed_tuple(entry, arguments, parameter)
-    if origin is not None and issubclass(origin, Mapping):
-        return _typed_mapping(entry, arguments[1], parameter)
-    return _typed_scalar(entry, hint, parameter)
+    try:
+        return typed(entry.plain(), hint)
+    except MisfitError as error:
+        line = _at(entry, error.path).line
+        raise RecipeError(error.reason, line=line, parameter=parameter) from None
 
 
-def _first_fitting(entry: Entry, hints: tuple[Any, ...], parameter: str) -> Any:
-    for hint in hints:
-        try:
-            return _typed(entry, hint, parameter)
-        except RecipeError:
-            continue
-    raise _mismatch(entry, " or ".join(_described(hint) for hint in hints), parameter)
-
-
-def _typed_tuple(entry: Entry, arguments: tuple[Any, ...], parameter: str) -> tuple[Any, ...]:
-    # One value stands for a list of one.
-    items = entry.value if isinstance(entry.value, tuple) else (entry,)
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_typed(item, arguments[0], parameter) for item in items)
-    if len(items) != len(arguments):
-        raise _mismatch(entry, f"a list of {len(arguments)}", parameter)
-    return tuple(_typed(item, hint, parameter) for item, hint in zip(items, arguments, strict=True))
-
-
-def _typed_mapping(entry: Entry, hint: Any, parameter: str) -> dict[str, Any]:
-    if not isinstance(entry.value, dict):
-        raise _mismatch(entry, "a mapping", parameter)
-    return {key: _typed(item, hint, parameter) for key, item in entry.value.items()}
-
-
-def _typed_scalar(entry: Entry, hint: Any, parameter: str) -> Any:
-    value = entry.value
-    if hint is float:
-        if type(value) in (int, float) and math.isfinite(value):
-            return float(value)
-        raise _mismatch(entry, _described(hint), parameter)
-    if hint is int and type(value) is float and value.is_integer():
-        return int(value)
-    if hint is Any or type(value) is hint:
-        return entry.plain()
-    raise _mismatch(entry, _described(hint), parameter)
-
-
-_WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
-
-
-def _described(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _described(arguments[0])
-    if origin is typing.Literal:
-        return "one of " + ", ".join(str(value) for value in arguments)
-    if origin is tuple:
-        return "a list"
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        return "a mapping"
-    return "null" if hint is type(None) else _WORDS.get(hint, str(hint))
-
-
-def _mismatch(entry: Entry, expected: str, parameter: str) -> RecipeError:
-    return RecipeError(
-        f"expected {expected}, got {entry.plain()!r}", line=entry.line, parameter=parameter
-    )
+def _at(entry: Entry, path: tuple[Any, ...]) -> Entry:
+    for place in path:
+        # One value may stand for a list of one.
+        entry = entry.value[place] if isinstance(entry.value, tuple | dict) else entry
+    return entry

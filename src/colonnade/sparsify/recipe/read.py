@@ -22,7 +22,7 @@ from colonnade.sparsify.modifier import Modifier
 from colonnade.sparsify.recipe.document import Entry, read_document
 from colonnade.sparsify.recipe.expressions import Number
 from colonnade.sparsify.recipe.fields import build_modifier
-from colonnade.sparsify.recipe.recipe import Recipe, Stage
+from colonnade.sparsify.recipe.recipe import Recipe, Stage, check_times
 from colonnade.sparsify.recipe.variables import resolve_variables, substitute
 from colonnade.sparsify.registry import modifier_class
 
@@ -59,17 +59,18 @@ def read_recipe(
     top = {
         key: substitute(entry, values, source) for key, entry in top.items() if key != "variables"
     }
+    unit = _text(top, "unit", "epochs", source)
     try:
-        return Recipe(stages=_stages(document, top, source), unit=_text(top, "unit", "epochs"))
+        return Recipe(stages=_stages(document, top, unit, source), unit=unit)
     except RecipeError as error:
         if error.source is not None:
             raise
         raise RecipeError(error.reason, source=source, line=document.line) from None
 
 
-def _stages(document: Entry, top: Mapping[str, Entry], source: str) -> tuple[Stage, ...]:
+def _stages(document: Entry, top: Mapping[str, Entry], unit: str, source: str) -> tuple[Stage, ...]:
     if "stages" not in top:
-        return (_stage(document, top, source),)
+        return (_stage(document, top, unit, source),)
     if "modifiers" in top or "epochs" in top:
         raise RecipeError(
             "stages, or epochs and modifiers at the top: not both",
@@ -77,31 +78,44 @@ def _stages(document: Entry, top: Mapping[str, Entry], source: str) -> tuple[Sta
             line=top["stages"].line,
         )
     return tuple(
-        _stage(entry, _mapping(entry, _STAGE, source), source)
+        _stage(entry, _mapping(entry, _STAGE, source), unit, source)
         for entry in _list(top["stages"], "stages", source)
     )
 
 
-def _stage(entry: Entry, keys: Mapping[str, Entry], source: str) -> Stage:
+def _stage(entry: Entry, keys: Mapping[str, Entry], unit: str, source: str) -> Stage:
     if "modifiers" not in keys:
         raise RecipeError("modifiers are needed", source=source, line=entry.line)
-    modifiers = tuple(
-        _modifier(item, source) for item in _list(keys["modifiers"], "modifiers", source)
-    )
+    items = _list(keys["modifiers"], "modifiers", source)
+    modifiers = tuple(_modifier(item, source) for item in items)
+    name = _text(keys, "name", "", source)
     epochs = keys.get("epochs")
-    if epochs is not None and type(epochs.value) not in (int, float):
-        raise RecipeError(
-            f"epochs: expected a number, got {epochs.plain()!r}", source=source, line=epochs.line
-        )
     try:
-        return Stage(
-            modifiers=modifiers,
-            name=_text(keys, "name", ""),
-            epochs=None if epochs is None else float(epochs.value),
-        )
+        length = None if epochs is None else epochs.plain()
+        stage = Stage(modifiers=modifiers, name=name, epochs=length)
     except RecipeError as error:
         line = entry.line if epochs is None else epochs.line
         raise RecipeError(error.reason, source=source, line=line) from None
+    for item, modifier in zip(items, modifiers, strict=True):
+        _check_times(item, modifier, stage, unit, source)
+    return stage
+
+
+def _check_times(item: Entry, modifier: Modifier, stage: Stage, unit: str, source: str) -> None:
+    try:
+        check_times(modifier, stage, unit)
+    except RecipeError as error:
+        lines = {"": item.line}
+        if isinstance(item.value, dict):
+            (parameters,) = item.value.values()
+            lines |= parameters.keys or {}
+        raise RecipeError(
+            error.reason,
+            source=source,
+            line=lines.get(error.parameter or "", item.line),
+            modifier=error.modifier,
+            parameter=error.parameter,
+        ) from None
 
 
 def _modifier(entry: Entry, source: str) -> Modifier:
@@ -155,8 +169,15 @@ def _variables(top: Mapping[str, Entry], source: str) -> Mapping[str, Entry]:
     return entry.value
 
 
-def _text(keys: Mapping[str, Entry], key: str, default: str) -> str:
-    return str(keys[key].value) if key in keys else default
+def _text(keys: Mapping[str, Entry], key: str, default: str, source: str) -> str:
+    entry = keys.get(key)
+    if entry is None or entry.value is None:
+        return default
+    if isinstance(entry.value, dict | tuple):
+        raise RecipeError(
+            f"{key}: expected a text, got {entry.plain()!r}", source=source, line=entry.line
+        )
+    return str(entry.value)
 
 
 def _check_version(top: Mapping[str, Entry], source: str) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from colonnade.errors import RecipeError
-from colonnade.sparsify.modifier import Modifier
+from colonnade.sparsify.modifier import MOMENT, Modifier
+from colonnade.sparsify.registry import modifier_name
+from colonnade.sparsify.typed import MisfitError, typed
+
+ROUNDING = 1e-9
+"""By what share a moment may be beyond the end of its stage: sums of fractions are not exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """Modifiers whose times count from the start of the stage; stages follow each other.
 
-    `epochs` may be None in the last stage: it is as long as its modifiers need.
+    `epochs` may be None in the last stage: it is then over with the last moment of its modifiers.
     """
 
     modifiers: tuple[Modifier, ...]
@@ -20,6 +25,10 @@ class Stage:
     epochs: float | None = None
 
     def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "epochs", typed(self.epochs, float | None))
+        except MisfitError as error:
+            raise RecipeError(f"epochs: {error.reason}") from None
         if self.epochs is not None and self.epochs <= 0:
             raise RecipeError(f"a stage of {self.epochs:g} epochs; expected more than 0")
 
@@ -28,9 +37,8 @@ class Stage:
         """Epochs of the stage (0 if nothing says how many)."""
         if self.epochs is not None:
             return self.epochs
-        return max(
-            [end for modifier in self.modifiers for end in (modifier.start, modifier.end or 0)]
-        )
+        moments = [one for modifier in self.modifiers for one in modifier.times(MOMENT).values()]
+        return max(moments, default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +64,14 @@ class Recipe:
                 raise RecipeError(
                     f"stage {stage.name!r}: only the last stage may do without its number of epochs"
                 )
+        if self.stages[-1].epochs is None and not self.stages[-1].modifiers:
+            raise RecipeError(
+                f"stage {self.stages[-1].name!r}: a stage without modifiers needs its number of "
+                "epochs"
+            )
+        for stage in self.stages:
+            for modifier in stage.modifiers:
+                check_times(modifier, stage, self.unit)
 
     @classmethod
     def of(cls, *modifiers: Modifier, epochs: float | None = None) -> Recipe:
@@ -72,10 +88,12 @@ class Recipe:
         scale = 1.0 if self.unit == "epochs" else 1 / steps_per_epoch
         placed: list[Modifier] = []
         offset = 0.0
-        for stage in self.stages:
+        for number, stage in enumerate(self.stages, start=1):
             stage_end = offset + stage.length * scale
-            open_end = None if stage is self.stages[-1] else stage_end
-            placed += [modifier.placed(offset, scale, open_end) for modifier in stage.modifiers]
+            is_last = number == len(self.stages)
+            for modifier in stage.modifiers:
+                is_open = is_last and not (modifier.needs_end and stage.epochs is not None)
+                placed.append(modifier.placed(offset, scale, None if is_open else stage_end))
             offset = stage_end
         return tuple(sorted(placed, key=lambda modifier: modifier.start))
 
@@ -83,3 +101,24 @@ class Recipe:
         """Optimizer steps of the whole run."""
         scale = steps_per_epoch if self.unit == "epochs" else 1
         return round(self.length * scale)
+
+
+def check_times(modifier: Modifier, stage: Stage, unit: str) -> None:
+    """Refuse what does not fit into a stage that has its number of epochs."""
+    if stage.epochs is None:
+        return
+    name = modifier_name(modifier)
+    for parameter, moment in modifier.times(MOMENT).items():
+        if moment > stage.epochs * (1 + ROUNDING):
+            called = f"stage {stage.name!r}" if stage.name else "the stage"
+            raise RecipeError(
+                f"expected at most {stage.epochs:g}, as {called} is {stage.epochs:g} {unit} long "
+                f"and times count from its start; got {moment:g}",
+                modifier=name,
+                parameter=parameter,
+            )
+    try:
+        # With an end, a modifier sees whether what it has to do fits before it.
+        modifier.placed(0.0, 1.0, stage.epochs)
+    except RecipeError as error:
+        raise RecipeError(error.reason, modifier=name, parameter=error.parameter) from None

@@ -6,13 +6,14 @@ trainer = pl.Trainer(callbacks=[SparsifyCallback("recipe.yaml")])
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
 
-from colonnade.errors import RecipeError
+from colonnade.errors import CheckpointError, RecipeError
 from colonnade.sparsify.recipe import Recipe
 from colonnade.sparsify.session import Session, sparsify
 
@@ -21,7 +22,9 @@ class SparsifyCallback(pl.Callback):
     """Applies a recipe; learning rates of the recipe win over the module's own schedulers.
 
     For modules with one optimizer that Lightning steps itself. The state goes into Lightning's
-    checkpoints, and comes back with `fit(..., ckpt_path=...)`.
+    checkpoints, and comes back with `fit(..., ckpt_path=...)`. Modifiers that look at what the model
+    returned get "logits" or "outputs" of a dict that `training_step` returns; without these, what
+    the module itself returned in it, called once as `self(x)`.
     """
 
     def __init__(self, recipe: Recipe | Path | str, *, teacher: nn.Module | None = None) -> None:
@@ -29,6 +32,10 @@ class SparsifyCallback(pl.Callback):
         self._teacher = teacher
         self._session: Session | None = None
         self._saved: dict[str, Any] | None = None
+        self._module_state: Mapping[str, Tensor] | None = None
+        self._strict_loading: bool | None = None
+        self._made: list[Any] = []
+        self._handle: Any = None
 
     @property
     def session(self) -> Session:
@@ -36,6 +43,22 @@ class SparsifyCallback(pl.Callback):
         if self._session is None:
             raise RecipeError("the Trainer has not begun to train")
         return self._session
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Before Lightning loads a checkpoint, whose module may have a structure that only the
+        recipe brings back: what is strict about it waits until then."""
+        del trainer
+        if stage == "fit":
+            self._saved = self._module_state = None
+            self._strict_loading = pl_module.strict_loading
+            pl_module.strict_loading = False
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the module's own state until its structure is back."""
+        del trainer, pl_module
+        self._module_state = checkpoint["state_dict"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin, or go on from Lightning's checkpoint."""
@@ -51,12 +74,20 @@ class SparsifyCallback(pl.Callback):
             math.ceil(num_batches / trainer.accumulate_grad_batches),
             teacher=self._teacher,
         )
-        if self._saved is not None:
-            self._session.load_state_dict(self._saved)
+        try:
+            self._resume(pl_module)
+            self._restore_strictness(pl_module)
+        except BaseException:
+            self._let_go(pl_module)
+            raise
+        self._handle = pl_module.register_forward_hook(self._keep_outputs)
         inner = pl_module.training_step
 
         def training_step(batch: Any, *rest: Any, **names: Any) -> Any:
-            return self._with_loss(inner(batch, *rest, **names), batch)
+            self._made.clear()
+            changed = self._with_loss(inner(batch, *rest, **names), batch)
+            self._made.clear()
+            return changed
 
         pl_module.training_step = training_step
 
@@ -104,8 +135,7 @@ class SparsifyCallback(pl.Callback):
     ) -> None:
         """Let go of the model."""
         del trainer, exception
-        if self._session is not None:
-            self._let_go(pl_module)
+        self._let_go(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """What Lightning saves."""
@@ -115,15 +145,55 @@ class SparsifyCallback(pl.Callback):
         """Kept until the training starts."""
         self._saved = state_dict
 
+    def _resume(self, module: pl.LightningModule) -> None:
+        if self._module_state is None:
+            return
+        if self._saved is None:
+            raise CheckpointError("the checkpoint has no state of a recipe; was it saved without "
+                                  "the recipe?")  # fmt: skip
+        self.session.load_state_dict(self._saved)
+        try:
+            module.load_state_dict(self._module_state, strict=bool(self._strict_loading))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"the checkpoint is of another module: {reason}") from None
+        self._saved = self._module_state = None
+
+    def _restore_strictness(self, module: pl.LightningModule) -> None:
+        if self._strict_loading is not None:
+            module.strict_loading = self._strict_loading
+            self._strict_loading = None
+
     def _let_go(self, module: pl.LightningModule) -> None:
         # The class's own method shows again.
         vars(module).pop("training_step", None)
-        self.session.close()
+        self._restore_strictness(module)
+        if self._handle is not None:
+            self._handle.remove()
+        self._made.clear()
+        if self._session is not None:
+            self._session.close()
 
-    def _with_loss(self, outputs: Any, batch: Any) -> Any:
-        if outputs is None:
+    def _keep_outputs(self, module: nn.Module, inputs: Any, made: Any) -> None:
+        del inputs
+        if module.training:
+            self._made.append(made)
+
+    def _with_loss(self, returned: Any, batch: Any) -> Any:
+        if returned is None:
             return None
-        is_plain = isinstance(outputs, Tensor)
-        loss = self.session.modify_loss(outputs if is_plain else outputs["loss"], outputs, batch)
+        is_plain = isinstance(returned, Tensor)
+        if not is_plain and "loss" not in returned:
+            return returned  # Lightning says what is wrong with it.
+        outputs = self._outputs(None if is_plain else returned)
+        loss = self.session.modify_loss(returned if is_plain else returned["loss"], outputs, batch)
         self.session.check_loss(loss)
-        return loss if is_plain else {**outputs, "loss": loss}
+        return loss if is_plain else {**returned, "loss": loss}
+
+    def _outputs(self, returned: Mapping[str, Any] | None) -> Any:
+        """What the model returned for the batch, or None if that is not clear."""
+        if returned is not None and "logits" in returned:
+            return returned
+        if returned is not None and "outputs" in returned:
+            return returned["outputs"]
+        return self._made[0] if len(self._made) == 1 else None

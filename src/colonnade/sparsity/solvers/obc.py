@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from colonnade.sparsity.masks import keep_highest, make_mask
+from colonnade.sparsity.masks import count_kept, keep_highest, make_mask
 from colonnade.sparsity.patterns import NM, Block, Pattern, Unstructured, Vector
 from colonnade.sparsity.solvers.damping import DAMPING, damped
 from colonnade.sparsity.solvers.elimination import Elimination, Trace, eliminate
@@ -30,13 +30,13 @@ def obc(
     *,
     taps: int = 1,
     damping: float = DAMPING,
-    effort: Elimination = DEFAULT_EFFORT,
     keeps_zeros: bool = False,
+    effort: Elimination = DEFAULT_EFFORT,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Prune [rows, cols], both multiples of the pattern's blocks or groups, to each sparsity.
 
     One first pass serves all of them: removals for a lower sparsity begin those for a higher one.
-    `keeps_zeros`: weights that are zero stay zero, whatever the others lose.
+    With `keeps_zeros`, weights that are zero take nothing up from the others.
     """
     safe = damped(hessian, damping)
     wide = weights.astype(np.float64)
@@ -44,6 +44,8 @@ def obc(
     match pattern:
         case Vector("filter"):
             masks = [make_mask((wide @ hessian) * wide, pattern, s) for s in sparsities]
+            masks = [mask & (wide != 0) for mask in masks] if keeps_zeros else masks
+            return [(np.where(mask, wide, 0.0), mask) for mask in masks]  # no row is left to repair
         case Vector():
             height = len(wide)
             masks = _channel_masks(wide, safe, taps, sparsities, effort)
@@ -56,8 +58,8 @@ def obc(
             masks = _masks(wide, safe, (height, width), sparsities, effort)
         case Unstructured():
             masks = _masks(wide, safe, (1, 1), sparsities, effort)
-    if keeps_zeros:  # they cost nothing, so they went first; these are beyond the sparsity
-        height, masks = 1, [mask & (wide != 0) for mask in masks]
+    if keeps_zeros:
+        masks, height = [mask & (wide != 0) for mask in masks], 1
     return [(fit(wide, safe, mask, height=height), mask) for mask in masks]
 
 
@@ -69,7 +71,7 @@ def _masks(
     effort: Elimination,
 ) -> list[np.ndarray]:
     bands, units = weights.shape[0] // unit[0], weights.shape[1] // unit[1]
-    wanted = [round(sparsity * bands * units) for sparsity in sparsities]
+    wanted = [bands * units - count_kept(bands * units, sparsity) for sparsity in sparsities]
     most = max(sparsities)
     share = most if bands == 1 else most + BEYOND * (1 - most)
     count = min(max(round(share * units), -(-max(wanted) // bands)), units)

@@ -40,8 +40,8 @@ class Tuning:
 
     damping: float = DAMPING
     bits: int | None = None
-    """Round what stays to this many bits in the same sweep (sparsegpt) or after it (obc). Weights
-    that are zero before then stay zero, also beyond the sparsity."""
+    """Round what stays to this many bits in the same sweep (sparsegpt) or after it (obc); what is
+    zero stays zero."""
     taps: int = 1
     """kh * kw of a convolution."""
 

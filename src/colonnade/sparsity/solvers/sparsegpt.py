@@ -33,28 +33,23 @@ def sparsegpt(
     damping: float = DAMPING,
     panel_cols: int = PANEL_COLS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Prune [rows, cols]; `cols` must be a multiple of the pattern's groups.
-
-    With a grid, weights that are zero stay zero: they make nothing good, and go first.
-    """
+    """Prune [rows, cols]; `cols` must be a multiple of the pattern's groups. With a grid, what is
+    zero stays zero."""
     factor = _inverse_factor(damped(hessian, damping))
-    free = None if grid is None else weights != 0
     match pattern:
         case Vector():
             costs = _vector_costs(weights, hessian, factor, pattern)
             fixed = make_mask(costs, pattern, sparsity, taps=taps)
-            choose, unit = _slices_of(fixed), panel_cols
+            return _sweep(weights, factor, _slices_of(fixed), panel_cols, panel_cols, grid)
         case NM(_, unit):
             panel_cols = max(panel_cols // unit, 1) * unit
-            choose = _by_column(pattern, 0.0)
-        case Block(height, width):
-            unit = panel_cols = max(panel_cols // width, 1) * width
-            choose = _by_block(height, width, sparsity)
+            return _sweep(weights, factor, _by_column(pattern, 0.0), unit, panel_cols, grid)
+        case Block(height, unit):
+            panel_cols = max(panel_cols // unit, 1) * unit
+            choose = _by_block(height, unit, sparsity)
         case Unstructured():
-            choose, unit = _by_column(pattern, sparsity), panel_cols
-    if free is not None:
-        choose = _among(free, choose)
-    return _sweep(weights, factor, choose, unit, panel_cols, grid)
+            choose = _by_column(pattern, sparsity)
+    return _sweep(weights, factor, choose, panel_cols, panel_cols, grid)
 
 
 def refit(
@@ -65,7 +60,7 @@ def refit(
     grid: Grid | None = None,
     damping: float = DAMPING,
 ) -> np.ndarray:
-    """The sweep with a mask that is given; with that of the nonzeros and a grid it is GPTQ."""
+    """The sweep with a mask that is given; an all-true mask and a grid is plain GPTQ."""
     factor = _inverse_factor(damped(hessian, damping))
     return _sweep(weights, factor, _slices_of(mask), PANEL_COLS, PANEL_COLS, grid)[0]
 
@@ -84,13 +79,16 @@ def _sweep(
     """
     left = weights.astype(np.float64)
     mask = np.ones(left.shape, bool)
+    # Only what is not zero may be rounded; the errors that come to the others go on to the right.
+    is_live = np.ones(left.shape, bool) if grid is None else left != 0
     for first in range(0, left.shape[1], panel_cols):
         last = min(first + panel_cols, left.shape[1])
         errors = np.zeros((left.shape[0], last - first))
         for col in range(first, last):
             if (col - first) % unit == 0:
                 part = slice(col, min(col + unit, last))
-                mask[:, part] = choose(left[:, part], factor[part, part], part)
+                live = is_live[:, part]
+                mask[:, part] = live & choose(left[:, part] * live, factor[part, part], part)
             old = left[:, col].copy()
             new = np.where(mask[:, col], old, 0.0)
             left[:, col] = new if grid is None else grid.round(new)
@@ -124,16 +122,6 @@ def _by_block(height: int, width: int, sparsity: float) -> Chooser:
         return make_mask(costs, Block(height, width), sparsity)
 
     return choose
-
-
-def _among(free: np.ndarray, choose: Chooser) -> Chooser:
-    """Of the free weights only; the others count as the zeros that they will be again."""
-
-    def choose_free(weights: np.ndarray, factor: np.ndarray, part: slice) -> np.ndarray:
-        is_free = free[:, part]
-        return choose(np.where(is_free, weights, 0.0), factor, part) & is_free
-
-    return choose_free
 
 
 def _slices_of(mask: np.ndarray) -> Chooser:

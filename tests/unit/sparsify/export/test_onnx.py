@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,7 @@ from torch.nn.utils import parametrize, prune
 import colonnade
 from colonnade.errors import ExportError
 from colonnade.sparsify.export import export_onnx
-from colonnade.sparsify.export.onnx import SPARSITY_KEY
+from colonnade.sparsity.structure import SPARSITY_KEY
 
 
 def engine(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -94,6 +95,27 @@ def test_the_reference_evaluator_is_the_default_runner(tmp_path: Path) -> None:
     assert found.inputs == ("image",)
 
 
+class Batched(nn.Module):
+    """A product with two matrices of 2:4 zeros along their inputs, stored in any order of axes."""
+
+    def __init__(self, order: tuple[int, int, int]) -> None:
+        super().__init__()
+        weight = (torch.ones(16, 8) * two_of_four(torch.ones(8, 16)).T).expand(2, 16, 8)
+        self.order = order
+        self.weight = nn.Parameter(weight.permute(tuple(np.argsort(order))).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[2, n, 16] to [2, n, 8]."""
+        return torch.matmul(x, self.weight.permute(self.order))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)])
+def test_a_batch_of_weight_matrices(tmp_path: Path, order: tuple[int, int, int]) -> None:
+    found = export_onnx(Batched(order), torch.ones(2, 4, 16), tmp_path / "m.onnx", runner=engine)
+    (zeros,) = found.zeros.values()
+    assert (zeros.sparsity, zeros.structure) == (0.5, "2:4")
+
+
 def test_axes_that_vary(tmp_path: Path) -> None:
     model = Small().eval()
     export_onnx(
@@ -130,20 +152,109 @@ def test_nan_in_the_file_only_is_a_mismatch(tmp_path: Path) -> None:
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", runner=broken)
 
 
+class MaskedLogits(nn.Module):
+    """Logits of which one is masked."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear, self.value = nn.Linear(8, 8), value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """With the first one masked."""
+        logits: Tensor = self.linear(x)
+        return logits.masked_fill(torch.arange(8) == 0, self.value)
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan, torch.finfo(torch.float32).min])
+def test_masked_elements_do_not_hide_the_others(tmp_path: Path, value: float) -> None:
+    def wrong(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {
+            name: np.where(np.abs(array) < 1e30, array + np.float32(0.1), array)
+            for name, array in engine(path, feed).items()
+        }
+
+    def unmasked(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {
+            name: np.where(np.abs(array) < 1e30, array, np.float32(np.inf))
+            for name, array in engine(path, feed).items()
+        }
+
+    model = MaskedLogits(value)
+    assert export_onnx(model, X, tmp_path / "m.onnx", runner=engine).max_error < 1e-6
+    for runner in (wrong, unmasked):
+        with pytest.raises(ExportError, match="the file's answers differ"):
+            export_onnx(model, X, tmp_path / "m.onnx", runner=runner)
+
+
+def test_nothing_but_nan_is_alike(tmp_path: Path) -> None:
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * torch.nan
+
+    assert export_onnx(Nothing(), X, tmp_path / "m.onnx", runner=engine).max_error == 0.0
+
+
 def test_a_model_that_branches_on_values_is_refused(tmp_path: Path) -> None:
     class Branching(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x + 1 if x.sum() > 0 else x - 1
 
-    with pytest.raises(ExportError, match=r"torch\.onnx\.export refused the model"):
+    with pytest.raises(
+        ExportError,
+        match=r"torch\.onnx\.export refused the model: Could not guard on data-dependent expression",
+    ) as caught:
         export_onnx(Branching(), IMAGE, tmp_path / "m.onnx")
+    assert "\x1b" not in str(caught.value)
 
 
 def test_wrong_options(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="opset=25; this export writes 18 to 24"):
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", opset=25)
+    with pytest.raises(ExportError, match="tolerance=-1; expected a share"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", tolerance=-1)
     with pytest.raises(ExportError, match=r"no argument \['images'\]"):
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", dynamic={"images": {0: "n"}})
+
+
+@pytest.mark.parametrize(
+    ("axes", "reason"),
+    [({5: "n"}, "axis 5 of 'image', which has 4"), ({-1: "n"}, "axis -1 of 'image', which has 4")],
+)
+def test_axes_that_are_not_there(tmp_path: Path, axes: dict[int, str], reason: str) -> None:
+    with pytest.raises(ExportError, match=f"dynamic: {reason}"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", dynamic={"image": axes})
+
+
+def test_as_many_names_as_outputs(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"output_names: 2 for an answer of 1 tensors"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", output_names=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("sample", "reason"),
+    [
+        (IMAGE.numpy(), "the sample is ndarray"),
+        (None, "the sample is NoneType"),
+        ((IMAGE, None), "argument 1 of the sample is NoneType"),
+        ((IMAGE, 2.0), "argument 1 of the sample is float"),
+        ({"image": IMAGE.numpy()}, "argument 'image' of the sample is ndarray"),
+    ],
+)
+def test_samples_are_tensors(tmp_path: Path, sample: Any, reason: str) -> None:
+    with pytest.raises(ExportError, match=reason):
+        export_onnx(Small(), sample, tmp_path / "m.onnx")
+    with pytest.raises(ExportError, match=reason):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", further=[sample])
+
+
+def test_a_tolerance_of_nothing(tmp_path: Path) -> None:
+    def near(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return {name: array * np.float32(1 + 1e-6) for name, array in engine(path, feed).items()}
+
+    export_onnx(Small(), IMAGE, tmp_path / "m.onnx", runner=near)
+    with pytest.raises(ExportError, match="allowed 0;"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx", runner=near, tolerance=0.0)
 
 
 class Quantized(nn.Module):

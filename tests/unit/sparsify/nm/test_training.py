@@ -84,6 +84,18 @@ def test_masters_and_parametrization_train_alike(name: str) -> None:
         assert (weight != 0).sum() == weight.numel() // 4
 
 
+@pytest.mark.parametrize("name", ["ste", "sdgf-mdgf", "dense-to-sparse"])
+def test_a_weight_with_its_inputs_first_has_its_groups_along_them(name: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose1d(8, 6, 3)
+    schedule = FlowSchedule(FLOWS[name], TARGET, PHASES)
+    attach_nm([layer], schedule)
+    for step in range(PHASES.total + 1):
+        set_step([layer], step)
+    detach_nm([layer])
+    assert ((layer.weight != 0).reshape(2, 4, 6, 3).sum(1) == 1).all()
+
+
 def test_frozen_masks_stay_and_hold_their_weights_at_zero() -> None:
     net = make_net()
     masters = train_masters(net, "dense-to-sparse", range(4))

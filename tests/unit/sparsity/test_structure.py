@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from colonnade.sparsify.export.structure import describe_zeros
+from colonnade.sparsity.structure import describe_zeros
 
 
 def kept_of(n: int, m: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the zeros of a weight look like, as an export tells its readers."""
+"""What the zeros of a weight look like, as a file tells its readers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SPARSITY_KEY = "colonnade.sparsity"
+"""Metadata of an ONNX file: JSON, `Zeros` by tensor; of each of those tensors: its own."""
 SPARSITY_MIN = 0.05
 """Fewer zeros are not worth a word."""
 GROUPS = ((1, 4), (2, 4), (1, 8), (2, 8), (4, 8), (1, 16), (2, 16), (4, 16), (1, 32))
