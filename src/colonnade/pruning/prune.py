@@ -16,14 +16,14 @@ from colonnade.ir import Graph
 from colonnade.pruning.compare import compare_outputs
 from colonnade.pruning.layers import Layer, find_layers, name_nodes, weights_of
 from colonnade.pruning.report import LayerRecord, Report
-from colonnade.pruning.share_out import NEEDS_STATISTICS, share_out
 from colonnade.pruning.statistics import Statistics, collect
 from colonnade.quantization.calibrate import Progress
 from colonnade.quantization.data.open import Reading, open_source
 from colonnade.quantization.data.source import Source, blank_inputs, checked_source
-from colonnade.sparsity.allocation import ALLOCATIONS, Allocation
+from colonnade.sparsity.allocation import ALLOCATIONS, Allocation, LayerSize
 from colonnade.sparsity.masks import Scope, check_sparsity, count_units
 from colonnade.sparsity.patterns import NM, Pattern, implied_sparsity, parse_pattern, why_not
+from colonnade.sparsity.share_out import NEEDS_STATISTICS, Weighed, share_out
 from colonnade.sparsity.solvers.damping import error_of
 from colonnade.sparsity.solvers.solve import METHODS, NEEDS, Method, Tuning, solve_many
 from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, describe_zeros
@@ -263,8 +263,15 @@ def _shares(job: _Job, sparsity: float) -> dict[str, float]:
     statistics: dict[str, Statistics] = {}
     if job.options.allocation in NEEDS_STATISTICS:
         statistics = collect(job.graph, job.chosen, job.source, job.threads)
-    matrices = {layer.name: (layer, job.matrices(layer)) for layer in job.chosen}
-    return share_out(job.options.allocation, sparsity, job.options.pattern, matrices, statistics)
+    weighed = {}
+    for layer in job.chosen:
+        found = statistics.get(layer.name)
+        kernel = layer.shape[2:] if layer.op == "Conv" else ()
+        weighed[layer.name] = Weighed(
+            LayerSize(layer.groups * layer.rows, layer.inputs, kernel), job.matrices(layer),
+            None if found is None else found.products, layer.taps,
+        )  # fmt: skip
+    return share_out(job.options.allocation, sparsity, job.options.pattern, weighed)
 
 
 def _collect(job: _Job, graph: Graph, layers: Sequence[Layer]) -> Mapping[str, Statistics]:

@@ -44,8 +44,8 @@ def keep_fitting(
 
 
 def is_named(layer: Layer, targets: Iterable[str]) -> bool:
-    """Whether a target is exactly the name of the parameter or of its module."""
-    return not {layer.name, layer.name.rpartition(".")[0]}.isdisjoint(targets)
+    """Whether a target is exactly a name of the parameter or of its module."""
+    return not layer.names.isdisjoint(targets)
 
 
 def why_not(layer: Layer, pattern: Pattern, along: Literal["inputs", "outputs"] = "inputs") -> str:

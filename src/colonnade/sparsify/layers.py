@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,10 +45,10 @@ class Layer:
         """All of them; a recipe may name the weight by any."""
         return Holder(self.name, self.module), *self.others
 
-    def is_named_itself(self, targets: Collection[str]) -> bool:
-        """Whether one of `targets` is a name of the weight or of its module, not a class of them."""
-        names = {name for held in self.holders for name in (held.name, held.module_name)}
-        return not names.isdisjoint(targets)
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the weight and of the modules that hold it."""
+        return frozenset(name for held in self.holders for name in (held.name, held.module_name))
 
     @property
     def taps(self) -> int:
