@@ -67,11 +67,19 @@ def allocate_owl(
     outliers: Mapping[str, float],
     spread: float = OWL_SPREAD,
 ) -> dict[str, float]:
-    """Outlier-weighted: layers with more outlying weights lose less, by `spread` at most."""
+    """Outlier-weighted: layers with more outlying weights lose less.
+
+    All lie within `spread` of `sparsity`, and the layer that is farthest from the mean lies that
+    far off (L. Yin et al., "Outlier Weighed Layerwise Sparsity", 2023; their code stretches the
+    range to twice `spread` and leaves it where a few layers have most of the outliers).
+    """
+    check_sparsity(sparsity)
     shares = np.array([outliers[name] for name in layers])
-    span = float(np.ptp(shares))
-    scaled = (shares - shares.min()) / span * 2 * spread if span > 0 else np.zeros(len(shares))
-    return balance(layers, sparsity - (scaled - scaled.mean()), sparsity)
+    above = shares - np.average(shares, weights=_sizes(layers))
+    farthest = float(np.abs(above).max())
+    if np.ptp(shares) == 0:
+        return balance(layers, np.full(len(shares), sparsity), sparsity)
+    return balance(layers, sparsity - above / farthest * spread, sparsity)
 
 
 def outlier_share(costs: np.ndarray, factor: float = OWL_OUTLIER) -> float:

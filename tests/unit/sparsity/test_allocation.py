@@ -41,8 +41,25 @@ def test_owl_spares_layers_with_outliers() -> None:
     shares = allocate_owl(LAYERS, 0.6, {"small": 0.1, "conv": 0.0, "large": 0.05})
     assert mean(shares) == pytest.approx(0.6, abs=1e-6)
     assert shares["small"] < shares["large"] < shares["conv"]
-    assert shares["conv"] - shares["small"] == pytest.approx(0.16, abs=1e-6)
+    assert max(abs(share - 0.6) for share in shares.values()) == pytest.approx(0.08, abs=1e-6)
     assert outlier_share(np.array([1.0] * 99 + [10000.0])) == 0.01
+
+
+@pytest.mark.parametrize("sparsity", [0.03, 0.7, 0.95])
+@pytest.mark.parametrize("outlying", [1, 5, 9])
+def test_owl_moves_no_layer_by_more_than_8_points(outlying: int, sparsity: float) -> None:
+    layers = {str(i): LayerSize(10, 10) for i in range(10)}
+    outliers = {str(i): 0.1 * (i < outlying) for i in range(10)}
+    shares = allocate_owl(layers, sparsity, outliers)
+    assert np.mean(list(shares.values())) == pytest.approx(sparsity, abs=1e-6)
+    assert all(abs(share - sparsity) < 0.08 + 1e-6 for share in shares.values())
+    if sparsity == 0.7:
+        assert max(abs(share - 0.7) for share in shares.values()) == pytest.approx(0.08, abs=1e-6)
+
+
+def test_owl_without_outliers_is_uniform() -> None:
+    shares = allocate_owl(LAYERS, 0.6, dict.fromkeys(LAYERS, 0.02))
+    assert list(shares.values()) == pytest.approx([0.6] * 3)
 
 
 def test_global_takes_the_cheapest_wherever_they_are() -> None:

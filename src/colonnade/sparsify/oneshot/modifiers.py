@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,10 +10,13 @@ from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Modifier
 from colonnade.sparsify.oneshot.checks import check_parameters
 from colonnade.sparsity import Method, parse_pattern
+from colonnade.sparsity.allocation import Allocation
 from colonnade.sparsity.solvers.damping import DAMPING
 
 if TYPE_CHECKING:
     from colonnade.sparsify.layers import Layer
+    from colonnade.sparsify.oneshot.inputs import Forward
+    from colonnade.sparsify.oneshot.prune import Forwards, Plan
     from colonnade.sparsify.run import Run
 
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 class OneShot(Modifier):
     """What the methods share. Calibration runs `num_batches` of the session's `sample_losses`.
 
-    `end`: the masks are let go; None holds them for good.
+    `allocation`: how layers share the sparsity: uniform, erk, owl, global or sensitivity.
+    `batch_norm`: re-estimate running statistics afterwards. `end`: the masks are let go; None holds
+    them for good.
     """
 
     method: ClassVar[Method] = "magnitude"
@@ -29,23 +34,32 @@ class OneShot(Modifier):
     ignore: tuple[str, ...] = ()
     sparsity: float | None = None
     pattern: str = "unstructured"
+    allocation: Allocation = "uniform"
     num_batches: int = 16
     sequential: bool = False
     damping: float = DAMPING
     bits: int | None = None
     depthwise: bool = False
+    batch_norm: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_parameters(self.sparsity, self.pattern, self.num_batches, self.damping, self.bits)
+        check_parameters(
+            self.sparsity, self.pattern, self.allocation, self.num_batches, self.damping, self.bits
+        )
 
     def initialize(self, run: Run) -> Action:
-        """Find the layers; refused without calibration data."""
-        from colonnade.sparsify.oneshot.prune import choose_layers
+        """Find the layers; refused without the data that it needs."""
+        from colonnade.sparsify.oneshot.prune import Plan, choose_layers, find_sparsity
+        from colonnade.sparsify.oneshot.solve_layer import Solver
 
-        if run.sample_losses is None:
-            raise RecipeError("it is calibrated: give the session `sample_losses`")
         shape = parse_pattern(self.pattern)
+        plan = Plan(
+            Solver(self.method, shape, self.damping, self.bits),
+            find_sparsity(self.sparsity, shape), self.allocation, self.sequential, self.batch_norm,
+        )  # fmt: skip
+        if run.sample_losses is None and plan.is_calibrated:
+            raise RecipeError("it is calibrated: give the session `sample_losses`")
         layers = choose_layers(
             run.model,
             self.targets,
@@ -55,12 +69,12 @@ class OneShot(Modifier):
             note=run.note,
         )
         run.claim(self, [layer.name for layer in layers], "zeros", at_once=True)
-        return _OneShot(self, layers)
+        return _OneShot(self, plan, layers)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneShotMagnitude(OneShot):
-    """The smallest weights go."""
+    """The smallest weights go. Data is used if there is any: biases then take up the mean."""
 
     method: ClassVar[Method] = "magnitude"
 
@@ -96,8 +110,9 @@ class GPTQ(OneShot):
 
 
 class _OneShot(Action):
-    def __init__(self, modifier: OneShot, layers: list[Layer]) -> None:
+    def __init__(self, modifier: OneShot, plan: Plan, layers: list[Layer]) -> None:
         self._modifier = modifier
+        self._plan = plan
         self._layers = layers
 
     def before_step(self, run: Run) -> None:
@@ -109,23 +124,32 @@ class _OneShot(Action):
                 run.masks.release(layer.name)
 
     def _prune(self, run: Run) -> None:
-        from colonnade.sparsify.oneshot.prune import find_sparsity, solve_layers
-        from colonnade.sparsify.oneshot.solve_layer import Solver
+        from colonnade.sparsify.oneshot.prune import prune_layers
 
-        asked = self._modifier
-        pattern = parse_pattern(asked.pattern)
-        solver = Solver(asked.method, pattern, asked.damping, asked.bits)
-        shares = dict.fromkeys(
-            (layer.name for layer in self._layers), find_sparsity(asked.sparsity, pattern)
-        )
-        for result, mask in solve_layers(
-            run.model, self._layers, lambda: _forwards(run, asked.num_batches), solver, shares,
-            asked.sequential,
-        ):  # fmt: skip
-            run.masks.hold(result.name, mask)
+        forwards = None if run.sample_losses is None else _passes(run, self._modifier.num_batches)
+        for result, mask in prune_layers(
+            run.model, self._layers, forwards, self._plan, self._modifier.targets
+        ):
+            if mask is None:
+                run.note(f"{result.name}: left dense, {result.why}")
+            else:
+                run.masks.hold(result.name, mask)
 
 
-def _forwards(run: Run, count: int) -> Iterator[Callable[[], object]]:
+def _passes(run: Run, count: int) -> Forwards:
+    """Each sees the same batches, if they are drawn by the global generators."""
+    from colonnade.sparsify.checkpoint.randomness import capture_randomness, restore_randomness
+
+    state = capture_randomness()
+
+    def start() -> Iterator[Forward]:
+        restore_randomness(state)
+        return _forwards(run, count)
+
+    return start
+
+
+def _forwards(run: Run, count: int) -> Iterator[Forward]:
     assert run.sample_losses is not None
     losses = run.sample_losses()
     is_over = False
