@@ -165,8 +165,23 @@ def test_oneshot_before_and_after_training() -> None:
     [
         (
             "WandaPruningModifier: {sparsity: 0.6, sparsity_profile: owl, owl_m: 5}",
+            Wanda(sparsity=0.6, allocation="owl"),
+            [],
+        ),
+        (
+            "SparseGPTModifier: {sparsity: 0.6, sparsity_profile: OWL, owl_m: 7, owl_lmbda: 0.08}",
+            SparseGPT(sparsity=0.6, allocation="owl"),
+            ["owl_m"],
+        ),
+        (
+            "SparseGPTModifier: {sparsity: 0.5, mask_structure: '2:4', sparsity_profile: owl}",
+            SparseGPT(pattern="2:4"),
+            ["sparsity_profile"],
+        ),
+        (
+            "WandaPruningModifier: {sparsity: 0.6, sparsity_profile: other}",
             Wanda(sparsity=0.6),
-            ["owl_m", "sparsity_profile"],
+            ["sparsity_profile"],
         ),
         (
             "SparseGPTModifier: {sparsity: 0.9, mask_structure: '1:4', flavour: sweet}",

@@ -13,6 +13,7 @@ from colonnade.sparsify.recipe.foreign.parameters import (
     targets_of,
 )
 from colonnade.sparsify.recipe.foreign.schemes import WeightGroup, weight_groups_of
+from colonnade.sparsity.allocation import OWL_OUTLIER, OWL_SPREAD
 
 _MEMORY = "it saves memory and does not change the result"
 _BLOCK = re.compile(r"\\d[*+]\$$")
@@ -63,12 +64,7 @@ def _pruning(fields: Fields) -> dict[str, Any]:
         if isinstance(sparsity, int | float) and sparsity != 1 - kept / group:
             fields.note("sparsity", f"{sparsity:g} is left out: {pattern} has its own")
         sparsity = None
-    if fields.take("sparsity_profile", default=None):
-        fields.note(
-            "sparsity_profile",
-            "layers share alike in a recipe; see `colonnade sparsify oneshot --allocation owl`",
-        )
-    fields.ignore(["owl_m", "owl_lmbda"], "layers share alike in a recipe")
+    allocation = _allocation(fields, pattern)
     fields.expect("preserve_sparsity_mask", False)
     parameters = targets_of(fields)
     parameters["targets"] = [_below(target) for target in parameters["targets"]]
@@ -76,6 +72,7 @@ def _pruning(fields: Fields) -> dict[str, Any]:
         **parameters,
         "sparsity": sparsity,
         "pattern": pattern,
+        "allocation": allocation,
         "start": start_of(fields),
         **_calibration(fields),
     }
@@ -97,6 +94,21 @@ def _one_sparsity(fields: Fields) -> Any:
         value = round(sum(float(share) for share in value) / len(value), 6)
         fields.note("sparsity", f"a share for each block has no counterpart; {value:g} for all")
     return value
+
+
+def _allocation(fields: Fields, pattern: str | None) -> str | None:
+    profile = fields.take("sparsity_profile", default=None)
+    fields.expect("owl_m", OWL_OUTLIER)
+    fields.expect("owl_lmbda", OWL_SPREAD)
+    if profile is None:
+        return None
+    if str(profile).lower() != "owl":
+        fields.note("sparsity_profile", f"{profile!r} has no counterpart; layers share alike")
+        return None
+    if pattern is not None:
+        fields.note("sparsity_profile", f"is left out: all layers have the share of {pattern}")
+        return None
+    return "owl"
 
 
 def _pattern(fields: Fields) -> str | None:
