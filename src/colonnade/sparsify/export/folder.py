@@ -17,7 +17,7 @@ from colonnade.sparsify.export.atomic import replacing
 from colonnade.sparsify.export.fake_quantize import has_fake_quantize
 from colonnade.sparsify.export.formats import KEY, Format, read_format, write_format
 from colonnade.sparsify.export.onnx import bake_masks
-from colonnade.sparsify.export.weights import load_weights, save_weights, share_of_zeros
+from colonnade.sparsify.export.weights import compress, load_weights, save_stored, share_of_zeros
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -38,14 +38,20 @@ def save_folder(
 
     `config`: of the model itself by default, else of `source`. Weights that are fake-quantized are
     written as they train; export to ONNX to get integers.
+
+    `weights`: "dense" is what everybody loads, zeros and all. "sparse-bitmask" and
+    "sparse-24-bitmask" are smaller: `load_folder` reads them, and ModelCompressor of
+    compressed-tensors 0.11. transformers 5 does not: with compressed-tensors 0.20, which calls them
+    legacy, it gives random weights and no error. Raises ModelError for "sparse-24-bitmask" where no matrix is 2:4.
     """
     folder = Path(target)
     state = dict(model) if isinstance(model, Mapping) else baked_state(model)
     origin = None if source is None else Path(source)
     stated = dict(config) if config is not None else _config_of(model, origin)
+    stored = compress(state, weights)
     if origin is not None and origin.resolve() != folder.resolve():
         _copy_rest(origin, folder)
-    save_weights(state, folder / WEIGHTS, weights)
+    save_stored(stored, folder / WEIGHTS)
     document = write_format(stated, weights, share_of_zeros(state))
     with replacing(folder / CONFIG) as draft:
         draft.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
@@ -142,6 +148,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _weight_files(folder: Path) -> list[str]:
     """The safetensors of a folder: one file or several shards. Raises ModelError for none."""
+    if (folder / WEIGHTS).is_file():  # before an index, as transformers does
+        return [WEIGHTS]
     index = folder / INDEX
     if index.is_file():
         try:
@@ -151,8 +159,6 @@ def _weight_files(folder: Path) -> list[str]:
         if any(Path(name).name != name for name in files):
             raise ModelError(f"{index}: a shard lies outside of the folder")
         return files
-    if (folder / WEIGHTS).is_file():
-        return [WEIGHTS]
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
     if pickled:
         raise ModelError(

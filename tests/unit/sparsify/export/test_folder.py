@@ -80,6 +80,21 @@ def test_the_config_names_the_format(source: Path, tmp_path: Path) -> None:
     assert stated["quantization_config"]["quant_method"] == "compressed-tensors"
 
 
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ("sparse-24-bitmask", "sparse-24-bitmask: no matrix is 2:4, so none would be packed"),
+        ("sparse-foo", "unknown format 'sparse-foo'; those that are: dense, sparse-bitmask"),
+    ],
+)
+def test_formats_that_cannot_be_written(
+    source: Path, tmp_path: Path, weights: Any, reason: str
+) -> None:
+    with pytest.raises(ModelError, match=reason):
+        save_folder(load_folder(source), tmp_path / "out", source=source, weights=weights)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_state_dict_alone(source: Path, tmp_path: Path) -> None:
     state = load_folder_weights(source)
     save_folder(state, tmp_path, source=source, weights="sparse-bitmask")
@@ -185,7 +200,7 @@ def test_a_folder_that_transformers_cannot_load(
     ],
 )
 def test_shards_that_cannot_be(source: Path, tmp_path: Path, index: Any, reason: str) -> None:
-    save_folder(load_folder_weights(source), tmp_path, source=source)
+    (tmp_path / "config.json").write_text((source / "config.json").read_text())
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     for load in (load_folder, load_folder_weights):
         with pytest.raises(ModelError, match=reason):
@@ -199,6 +214,9 @@ def test_shards(source: Path, tmp_path: Path) -> None:
     expected = load_folder(source)(tokens).last_hidden_state
     assert torch.equal(load_folder(tmp_path)(tokens).last_hidden_state, expected)
     assert load_folder_weights(tmp_path).keys() == load_folder_weights(source).keys()
+    zeros = {name: torch.zeros_like(t) for name, t in load_folder_weights(source).items()}
+    save_folder(zeros, tmp_path, source=tmp_path)
+    assert not any(tensor.any() for tensor in load_folder_weights(tmp_path).values())
 
 
 def test_no_config(tmp_path: Path) -> None:
