@@ -122,7 +122,7 @@ def _without_data(model: ModelProto, ranges: Ranges, location: str) -> ModelProt
 
 def _copy(message: Proto, left_out: Collection[str]) -> Proto:
     """Without some fields: they may be more than memory holds twice."""
-    made = type(message)()
+    made: Proto = type(message)()
     for field, value in message.ListFields():
         if field.name in left_out:
             continue

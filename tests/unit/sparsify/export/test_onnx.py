@@ -248,6 +248,13 @@ def test_samples_are_tensors(tmp_path: Path, sample: Any, reason: str) -> None:
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", further=[sample])
 
 
+def test_more_than_one_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colonnade.sparsify.export.onnx.BYTES_MAX", 1000)
+    with pytest.raises(ExportError, match=r"weights take \d+ bytes, and one ONNX file holds 1000"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_tolerance_of_nothing(tmp_path: Path) -> None:
     def near(path: Path, feed: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         return {name: array * np.float32(1 + 1e-6) for name, array in engine(path, feed).items()}
