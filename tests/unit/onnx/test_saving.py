@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from colonnade.errors import ModelError
 from colonnade.onnx import saving
-from colonnade.onnx.saving import save_proto
 from colonnade.onnx.importer import import_model
+from colonnade.onnx.saving import save_proto
 
 
 def make_model(seed: int) -> onnx.ModelProto:

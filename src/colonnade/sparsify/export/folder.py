@@ -42,7 +42,8 @@ def save_folder(
     `weights`: "dense" is what everybody loads, zeros and all. "sparse-bitmask" and
     "sparse-24-bitmask" are smaller: `load_folder` reads them, and ModelCompressor of
     compressed-tensors 0.11. transformers 5 does not: with compressed-tensors 0.20, which calls them
-    legacy, it gives random weights and no error. Raises ModelError for "sparse-24-bitmask" where no matrix is 2:4.
+    legacy, it gives random weights and no error. Raises ModelError for "sparse-24-bitmask" where no
+    matrix is 2:4.
     """
     folder = Path(target)
     state = dict(model) if isinstance(model, Mapping) else baked_state(model)
@@ -91,7 +92,7 @@ def load_folder(folder: str | Path, task: str = "AutoModel") -> nn.Module:
             if state is None
             else _load_state(task_class, config, state)
         )
-    except Exception as error:  # noqa: BLE001  # its parts raise what they like
+    except Exception as error:  # its parts raise what they like
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(f"{root}: transformers cannot load it: {reason[0][:200]}") from error
     if missing:
@@ -162,8 +163,8 @@ def _weight_files(folder: Path) -> list[str]:
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
     if pickled:
         raise ModelError(
-            f"{folder}: its weights are only {pickled[0]}, a pickle, which could run any code; load "
-            "it with transformers where you trust it, and save it as safetensors: "
+            f"{folder}: its weights are only {pickled[0]}, a pickle, which could run any code; "
+            "load it with transformers where you trust it, and save it as safetensors: "
             "model.save_pretrained(folder)"
         )
     raise ModelError(f"{folder}: holds no {WEIGHTS}")

@@ -153,7 +153,8 @@ def _arguments(sample: Sample) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         return (sample,), {}
     if not isinstance(sample, Mapping | tuple | list):
         raise ExportError(
-            f"the sample is {type(sample).__name__}; expected a tensor, a tuple or a dict of tensors"
+            f"the sample is {type(sample).__name__}; expected a tensor, a tuple or a dict "
+            "of tensors"
         )
     named = sample.items() if isinstance(sample, Mapping) else enumerate(sample)
     for name, value in named:

@@ -202,7 +202,7 @@ def test_a_model_that_branches_on_values_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(
         ExportError,
-        match=r"torch\.onnx\.export refused the model: Could not guard on data-dependent expression",
+        match=r"torch\.onnx\.export refused the model: Could not guard on data-dependent",
     ) as caught:
         export_onnx(Branching(), IMAGE, tmp_path / "m.onnx")
     assert "\x1b" not in str(caught.value)
