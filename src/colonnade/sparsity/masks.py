@@ -20,7 +20,7 @@ Scope = Literal["matrix", "row"]
 def make_mask(
     costs: np.ndarray, pattern: Pattern, sparsity: float, *, scope: Scope = "matrix", taps: int = 1
 ) -> np.ndarray:
-    """The mask [rows, cols] that drops round(sparsity * units) units, but for one that always stays;
+    """The mask [rows, cols] that drops round(sparsity * units) units, and never the last of them;
     N:M fixes its own number.
 
     `taps` (kh * kw of a convolution) tells which columns make a channel.

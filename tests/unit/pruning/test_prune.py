@@ -447,7 +447,7 @@ UNKNOWN = """
 
 def test_layers_that_pruning_does_not_know_are_listed() -> None:
     shape = (16, 16)
-    integers = {"q": np.eye(16, dtype=np.int8), "s": np.array(0.1, np.float32)}
+    integers: Feeds = {"q": np.eye(16, dtype=np.int8), "s": np.array(0.1, np.float32)}
     model = make_model(UNKNOWN, dict.fromkeys(("w", "u", "v", "w4"), shape), integers)
     sample = {"x": np.eye(16, dtype=np.float32), "trip": np.array(1), "go": np.array(True)}
     made = prune(model, [sample], sparsity=0.5, method="magnitude")

@@ -108,8 +108,8 @@ def _check(graph: Graph, sample: Sample) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         if array.ndim and not len(array):
             raise InputError(
-                f"{sample.label}: input {name!r} has no rows, shape {list(array.shape)}; nothing can "
-                "be learned from empty calibration data: leave the sample out"
+                f"{sample.label}: input {name!r} has no rows, shape {list(array.shape)}; nothing "
+                "can be learned from empty calibration data: leave the sample out"
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             count = int(array.size - np.isfinite(array).sum())

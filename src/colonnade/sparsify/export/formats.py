@@ -49,19 +49,15 @@ def read_format(config: Mapping[str, Any]) -> Format:
         raise ModelError(
             f"config.json: quant_method {stated.get('quant_method')!r}, expected {METHOD!r}"
         )
-    _verify_known(stated.get("format") or "dense")
+    verify_known(stated.get("format") or "dense", "config.json: ")
     sparsity = stated.get("sparsity_config") or {}
-    return _verify_known(sparsity.get("format") or "dense")
+    return verify_known(sparsity.get("format") or "dense", "config.json: ")
 
 
-def _verify_known(name: object) -> Format:
+def verify_known(name: object, where: str = "") -> Format:
+    """The format of a name. Raises ModelError for one that is not read and written."""
     for known in FORMATS:
         if name == known:
             return known
-    if name in REFUSED:
-        raise ModelError(f"config.json: format {name!r} is not read; {_readable()}")
-    raise ModelError(f"config.json: unknown format {name!r}; {_readable()}")
-
-
-def _readable() -> str:
-    return f"those that are: {', '.join(FORMATS)}"
+    what = f"format {name!r} is not read" if name in REFUSED else f"unknown format {name!r}"
+    raise ModelError(f"{where}{what}; those that are: {', '.join(FORMATS)}")

@@ -28,6 +28,8 @@ from colonnade.sparsity.structure import DENSE, SPARSITY_KEY, Zeros, describe_ze
 OPSET = 20
 OPSET_MAX = 24
 IR_VERSION = 10
+BYTES_MAX = (1 << 31) - (1 << 20)
+"""Of weights in one file: protobuf refuses 2 GiB, and the structure needs some."""
 TOLERANCE = 1e-4
 """Share of the largest expected value that answers may differ by: float32 through a deep model."""
 TOLERANCE_QUANTIZED = 0.05
@@ -96,6 +98,11 @@ def export_onnx(
     if is_quantized:
         replace_fake_quantize(plain, lambda module: _answers(module, args, kwargs))
     program = _translate(plain, args, kwargs, dynamic, output_names, opset)
+    size = sum(v.const_value.nbytes for v in program.model.graph.initializers.values())
+    if size > BYTES_MAX:
+        raise ExportError(
+            f"its weights take {size} bytes, and one ONNX file holds {BYTES_MAX}: export its parts"
+        )
     program.model.ir_version = IR_VERSION
     zeros = _write_metadata(program.model)
     names = tuple(value.name for value in program.model.graph.inputs)
@@ -146,7 +153,8 @@ def _arguments(sample: Sample) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         return (sample,), {}
     if not isinstance(sample, Mapping | tuple | list):
         raise ExportError(
-            f"the sample is {type(sample).__name__}; expected a tensor, a tuple or a dict of tensors"
+            f"the sample is {type(sample).__name__}; expected a tensor, a tuple or a dict "
+            "of tensors"
         )
     named = sample.items() if isinstance(sample, Mapping) else enumerate(sample)
     for name, value in named:

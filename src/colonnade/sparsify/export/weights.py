@@ -20,7 +20,7 @@ from colonnade.sparsify.export.bitmask import (
     unpack_bitmask,
     unpack_bitmask_24,
 )
-from colonnade.sparsify.export.formats import Format
+from colonnade.sparsify.export.formats import Format, verify_known
 
 WEIGHT = ".weight"
 SPARSITY_MIN = 0.3
@@ -33,9 +33,13 @@ _PARTS: Mapping[Format, tuple[str, ...]] = {
 
 def save_weights(state: Mapping[str, Tensor], path: Path, chosen: Format = "dense") -> None:
     """Write a state dict to a safetensors file, atomically."""
-    stored = compress(state, chosen)
+    save_stored(compress(state, chosen), path)
+
+
+def save_stored(stored: Mapping[str, Tensor], path: Path) -> None:
+    """Write what `compress` made."""
     with replacing(path) as draft:
-        save_file(stored, draft, metadata={"format": "pt"})
+        save_file(dict(stored), draft, metadata={"format": "pt"})
 
 
 def load_weights(path: Path, chosen: Format = "dense") -> dict[str, Tensor]:
@@ -51,9 +55,10 @@ def load_weights(path: Path, chosen: Format = "dense") -> dict[str, Tensor]:
 def compress(state: Mapping[str, Tensor], chosen: Format) -> dict[str, Tensor]:
     """The tensors that a file of the format holds.
 
-    Matrices named *.weight are packed where they have the zeros for it; all else stays.
+    Matrices named *.weight are packed where they have the zeros for it; all else stays. Raises
+    ModelError where the format says 2:4 and no matrix is.
     """
-    pack = _PACKERS[chosen]
+    pack = _PACKERS[verify_known(chosen)]
     stored: dict[str, Tensor] = {}
     for name, tensor in state.items():
         parts = pack(tensor.detach().cpu(), name)
@@ -63,12 +68,16 @@ def compress(state: Mapping[str, Tensor], chosen: Format) -> dict[str, Tensor]:
         else:
             stem = name.removesuffix(WEIGHT)
             stored |= {f"{stem}.{part}": value for part, value in parts.items()}
+    if chosen == "sparse-24-bitmask" and stored.keys() <= state.keys():
+        raise ModelError(
+            f"{chosen}: no matrix is 2:4, so none would be packed; choose dense or sparse-bitmask"
+        )
     return stored
 
 
 def decompress(stored: Mapping[str, Tensor], chosen: Format) -> dict[str, Tensor]:
     """The state dict again."""
-    if chosen == "dense":
+    if verify_known(chosen) == "dense":
         return dict(stored)
     unpack = unpack_bitmask if chosen == "sparse-bitmask" else unpack_bitmask_24
     stems = [name.removesuffix(".bitmask") for name in stored if name.endswith(".bitmask")]

@@ -37,6 +37,11 @@ class Quantization(Modifier):
                 raise RecipeError(
                     f"expected {self.start:g} (start) or more, got {value:g}", parameter=name
                 )
+        if self.freeze_observers == self.start:
+            raise RecipeError(
+                f"expected more than {self.start:g} (start), got the same: nothing would have a range",
+                parameter="freeze_observers",
+            )
 
     def initialize(self, run: Run) -> Action:
         """Find the layers."""
@@ -65,6 +70,7 @@ class _Quantize(Action):
 
         if self._is_prepared:
             self._set_phase(run)
+            self._check_ranges(run)
             bake(run.model)
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,11 +85,27 @@ class _Quantize(Action):
         from colonnade.sparsify.quantize.prepare import prepare
 
         modules = {name: run.model.get_submodule(name) for name in self._names}
-        done = prepare(run.model, modules)
-        left = sorted(set(modules) - set(done))
-        if left:
-            run.note(f"not quantized, for they are no plain Linear or Conv2d: {', '.join(left)}")
+        for note in prepare(run.model, modules).notes():
+            run.note(note)
         self._is_prepared = True
+
+    def _check_ranges(self, run: Run) -> None:
+        from colonnade.sparsify.quantize.fake import FakeActivation
+
+        fakes = [
+            (name, module)
+            for name, module in run.model.named_modules()
+            if isinstance(module, FakeActivation)
+        ]
+        missing = [name.rpartition(".")[0] for name, fake in fakes if not fake.enabled]
+        if missing and len(missing) == len(fakes):
+            raise RecipeError(
+                "no activation was seen in training mode between `start` and `freeze_observers`, so "
+                "nothing has a range: start earlier, or put the model into training mode",
+                modifier="quantization",
+            )
+        if missing:
+            run.note(f"without a range, for no activation was seen: {', '.join(missing)}")
 
     def _set_phase(self, run: Run) -> None:
         from colonnade.sparsify.quantize.fake import FakeActivation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
@@ -44,7 +45,8 @@ def quantize(
     percent.
     """
     _check(batches, method, percentile)
-    prepare(model, find_quantizable(model, targets, ignore))
+    for note in prepare(model, find_quantizable(model, targets, ignore)).notes():
+        warnings.warn(note, stacklevel=2)
     for module in model.modules():
         if isinstance(module, PassedNorm):
             module.is_folded = True

@@ -23,15 +23,16 @@ AVERAGED = 0.1
 def weight_scales(weight: Tensor, rows_axis: int = 0) -> Tensor:
     """One scale for each output: its greatest magnitude becomes 127."""
     axes = [axis for axis in range(weight.ndim) if axis != rows_axis]
-    return (weight.detach().abs().amax(axes) / WEIGHT_MAX).clamp(min=TINY)
+    return (weight.detach().abs().amax(axes).float() / WEIGHT_MAX).clamp(min=TINY)
 
 
 def fake_weight(weight: Tensor, scales: Tensor, rows_axis: int = 0) -> Tensor:
     """The weight as int8 holds it."""
     zeros = torch.zeros(len(scales), dtype=torch.int32, device=weight.device)
-    return torch.fake_quantize_per_channel_affine(
-        weight, scales, zeros, rows_axis, -WEIGHT_MAX, WEIGHT_MAX
+    shown = torch.fake_quantize_per_channel_affine(
+        weight.float(), scales, zeros, rows_axis, -WEIGHT_MAX, WEIGHT_MAX
     )
+    return shown.to(weight.dtype)
 
 
 def activation_scale(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,11 +74,11 @@ class FakeActivation(nn.Module):
     is_ranged: Tensor
     quant_min, quant_max = 0, LEVELS
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
-        self.register_buffer("low", torch.zeros(()))
-        self.register_buffer("high", torch.zeros(()))
-        self.register_buffer("is_ranged", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("low", torch.zeros((), device=device))
+        self.register_buffer("high", torch.zeros((), device=device))
+        self.register_buffer("is_ranged", torch.zeros((), dtype=torch.bool, device=device))
         self.is_observing = True
         """Whether forward passes in training mode move the range."""
 
@@ -109,7 +110,8 @@ class FakeActivation(nn.Module):
         if not bool(self.is_ranged):
             return values
         scale, zero = activation_scale(self.low, self.high)
-        return torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, LEVELS)
+        shown = torch.fake_quantize_per_tensor_affine(values.float(), scale, zero, 0, LEVELS)
+        return shown.to(values.dtype)
 
     def _observe(self, values: Tensor) -> None:
         low, high = (value.float() for value in values.aminmax())

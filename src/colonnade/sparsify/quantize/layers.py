@@ -20,9 +20,10 @@ class FakeLinear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = plain.in_features, plain.out_features
         self.weight, self.bias = plain.weight, plain.bias
-        self.input_fake_quant = FakeActivation()
+        self.input_fake_quant = FakeActivation(self.weight.device)
         self.weight_fake_quant = FakeWeight(self.weight)
         self.train(plain.training)
+        share_hooks(plain, self)
 
     def effective(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias before quantization."""
@@ -45,11 +46,12 @@ class FakeConv2d(nn.Conv2d):
             {key: value for key, value in plain.__dict__.items() if key not in kept}
         )
         self.weight, self.bias = plain.weight, plain.bias
-        self.input_fake_quant = FakeActivation()
+        self.input_fake_quant = FakeActivation(self.weight.device)
         self.weight_fake_quant = FakeWeight(self.weight)
         # In a list: the norm is the model's module, not a part of this one.
         self._norm = [norm]
         self.train(plain.training)
+        share_hooks(plain, self)
 
     @property
     def norm(self) -> PassedNorm | None:
@@ -79,6 +81,7 @@ class PassedNorm(nn.BatchNorm2d):
             if key not in ("_parameters", "_buffers", "_modules"):
                 self.__dict__[key] = value
         self._parameters, self._buffers = plain._parameters, plain._buffers
+        share_hooks(plain, self)
         self.is_folded = False
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
@@ -105,6 +108,15 @@ def fold_norm(
 
 
 FAKES = (FakeLinear, FakeConv2d)
+_HOOKS = tuple(
+    name for name in vars(nn.Module()) if name.endswith(("_hooks", "_with_kwargs", "_called"))
+)
+
+
+def share_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Whoever watches a module watches the one in its place, and can let go of it as before."""
+    for name in _HOOKS:
+        new.__dict__[name] = old.__dict__[name]
 
 
 def bake(model: nn.Module) -> None:
@@ -120,7 +132,9 @@ def bake(model: nn.Module) -> None:
             elif bias is not None:
                 module.bias.copy_(bias)
         if isinstance(module, FakeConv2d) and module.norm is not None and module.norm.is_folded:
-            _replace(model, module.norm, nn.Identity())
+            gone = nn.Identity()
+            share_hooks(module.norm, gone)
+            _replace(model, module.norm, gone)
             module._norm = [None]
 
 

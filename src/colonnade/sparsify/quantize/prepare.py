@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import fx, nn
 
@@ -21,31 +22,90 @@ def find_quantizable(
     found: dict[str, nn.Module] = {}
     for target in targets:
         if target == QUANTIZABLE:
-            found |= {name: m for name, m in model.named_modules() if name and _is_plain(m)}
+            found |= {name: m for name, m in model.named_modules() if name and _is_layer(m)}
         else:
             found |= find_modules(model, (target,))
     for name in find_modules(model, ignore, "ignore") if ignore else ():
         found.pop(name, None)
-    if not found:
+    if not any(_is_plain(module) for module in found.values()):
         raise RecipeError("no Linear or Conv2d layer is left to quantize", parameter="targets")
     return found
 
 
-def prepare(model: nn.Module, modules: Mapping[str, nn.Module]) -> list[str]:
-    """Replace these Linear and Conv2d modules, in place; the names of those that were replaced."""
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did."""
+
+    done: tuple[str, ...]
+    left: Mapping[str, str]
+    """Layers that stay in float, and why."""
+    not_folded: tuple[str, ...]
+    """Convolutions that share their weight: a batch-norm behind one of them stays."""
+
+    def notes(self) -> list[str]:
+        """What the user should know."""
+        notes = []
+        if self.left:
+            named = ", ".join(f"{name} ({why})" for name, why in sorted(self.left.items()))
+            notes.append(f"not quantized, for they are no plain Linear or Conv2d: {named}")
+        if self.not_folded:
+            named = ", ".join(self.not_folded)
+            notes.append(f"batch-norms not folded, for the weights before them are shared: {named}")
+        return notes
+
+
+def prepare(model: nn.Module, modules: Mapping[str, nn.Module]) -> Prepared:
+    """Replace these Linear and Conv2d modules in place, under every name that they have."""
     norms = norms_behind(model)
-    done = []
+    holders = _holders(model)
+    chosen = {id(module) for module in modules.values()}
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(name)
+    done, left, not_folded = [], {}, []
     for name, module in modules.items():
         if isinstance(module, FAKES):
             continue
-        if type(module) is nn.Linear:
-            _set(model, name, FakeLinear(module))
-        elif type(module) is nn.Conv2d:
-            _set(model, name, FakeConv2d(module, _passed(model, norms.get(name))))
-        else:
+        why = _why_not(module, holders, chosen)
+        if why:
+            left[name] = why
             continue
+        fake: nn.Module
+        if isinstance(module, nn.Linear):
+            fake = FakeLinear(module)
+        else:
+            assert isinstance(module, nn.Conv2d)
+            norm = norms.get(name)
+            if norm is not None and len(holders[id(module.weight)]) > 1:
+                not_folded.append(name)
+                norm = None
+            fake = FakeConv2d(module, _passed(model, norm))
+        for each in names[id(module)]:
+            _set(model, each, fake)
         done.append(name)
-    return done
+    return Prepared(tuple(done), left, tuple(not_folded))
+
+
+def _holders(model: nn.Module) -> dict[int, list[tuple[str, nn.Module]]]:
+    """By parameter, the modules that have it."""
+    found: dict[int, list[tuple[str, nn.Module]]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            found.setdefault(id(parameter), []).append((name, module))
+    return found
+
+
+def _why_not(
+    module: nn.Module, holders: Mapping[int, list[tuple[str, nn.Module]]], chosen: Container[int]
+) -> str:
+    """Why a module stays in float; nothing if it does not."""
+    if type(module) not in (nn.Linear, nn.Conv2d):
+        return type(module).__name__
+    weight = module._parameters.get("weight")
+    if weight is None:
+        return f"{type(module).__name__} with a computed weight"
+    others = [name for name, holder in holders[id(weight)] if id(holder) not in chosen]
+    return f"weight of {', '.join(others)}" if others else ""
 
 
 def norms_behind(model: nn.Module) -> dict[str, str]:
@@ -73,7 +133,11 @@ def norms_behind(model: nn.Module) -> dict[str, str]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    return type(module) in (nn.Linear, nn.Conv2d)
+    return type(module) in (nn.Linear, nn.Conv2d) or isinstance(module, FAKES)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
 
 
 def _passed(model: nn.Module, name: str | None) -> PassedNorm | None:

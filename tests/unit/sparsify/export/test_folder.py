@@ -80,6 +80,21 @@ def test_the_config_names_the_format(source: Path, tmp_path: Path) -> None:
     assert stated["quantization_config"]["quant_method"] == "compressed-tensors"
 
 
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ("sparse-24-bitmask", "sparse-24-bitmask: no matrix is 2:4, so none would be packed"),
+        ("sparse-foo", "unknown format 'sparse-foo'; those that are: dense, sparse-bitmask"),
+    ],
+)
+def test_formats_that_cannot_be_written(
+    source: Path, tmp_path: Path, weights: Any, reason: str
+) -> None:
+    with pytest.raises(ModelError, match=reason):
+        save_folder(load_folder(source), tmp_path / "out", source=source, weights=weights)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_state_dict_alone(source: Path, tmp_path: Path) -> None:
     state = load_folder_weights(source)
     save_folder(state, tmp_path, source=source, weights="sparse-bitmask")
@@ -106,6 +121,102 @@ def test_a_format_of_dense_is_read_and_never_written() -> None:
     stated = {"quantization_config": {"sparsity_config": {"format": "dense"}}, "a": 1}
     assert read_format(stated) == "dense"
     assert write_format(stated, "dense", 0.9) == {"a": 1}
+
+
+def test_a_folder_whose_names_are_not_the_modules(tmp_path: Path) -> None:
+    """transformers renames weights when it saves and loads; a folder of ours goes both ways."""
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        image_size=16,
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    model = transformers.ViTForImageClassification(config).eval()
+    model.save_pretrained(tmp_path / "theirs")
+    image = torch.randn(1, 3, 16, 16)
+    task = "AutoModelForImageClassification"
+    own = load_folder(tmp_path / "theirs", task)
+    assert not own.training
+    save_folder(own, tmp_path / "ours", source=tmp_path / "theirs")
+    for folder in ("theirs", "ours"):
+        assert torch.equal(load_folder(tmp_path / folder, task)(image).logits, model(image).logits)
+
+
+def test_a_dense_folder_may_name_a_format(source: Path, tmp_path: Path) -> None:
+    """Its readers need no compressed-tensors for it."""
+    save_folder(load_folder(source), tmp_path, source=source)
+    stated = json.loads((tmp_path / "config.json").read_text())
+    sparsity = {"quant_method": "compressed-tensors", "sparsity_config": {"format": "dense"}}
+    (tmp_path / "config.json").write_text(json.dumps({**stated, "quantization_config": sparsity}))
+    tokens = torch.tensor([[1, 2, 3]])
+    expected = load_folder(source)(tokens).last_hidden_state
+    assert torch.equal(load_folder(tmp_path)(tokens).last_hidden_state, expected)
+
+
+def test_the_type_of_the_weights_stays(source: Path, tmp_path: Path) -> None:
+    save_folder(load_folder(source).half(), tmp_path)
+    assert load_folder(tmp_path).dtype == torch.float16
+
+
+def test_weights_that_are_pickled(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((source / "config.json").read_text())
+    with pytest.raises(ModelError, match=r"holds no model\.safetensors"):
+        load_folder(tmp_path)
+    torch.save(load_folder_weights(source), tmp_path / "pytorch_model.bin")
+    for load in (load_folder, load_folder_weights):
+        with pytest.raises(
+            ModelError, match=r"only pytorch_model\.bin, a pickle.* save it as safetensors"
+        ):
+            load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model_type": "nothing"}, "transformers cannot load it: .*nothing"),
+        ({"model_type": None}, r"config\.json: no model_type"),
+        ({"hidden_size": 8}, "transformers cannot load it: "),
+    ],
+)
+def test_a_folder_that_transformers_cannot_load(
+    source: Path, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    save_folder(load_folder_weights(source), tmp_path, source=source)
+    stated = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**stated, **change}))
+    with pytest.raises(ModelError, match=reason):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [
+        ({"weight_map": {"a": "../other.safetensors"}}, "a shard lies outside of the folder"),
+        ({"weights": {}}, "not a readable index"),
+        ([], "not a readable index"),
+    ],
+)
+def test_shards_that_cannot_be(source: Path, tmp_path: Path, index: Any, reason: str) -> None:
+    (tmp_path / "config.json").write_text((source / "config.json").read_text())
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    for load in (load_folder, load_folder_weights):
+        with pytest.raises(ModelError, match=reason):
+            load(tmp_path)
+
+
+def test_shards(source: Path, tmp_path: Path) -> None:
+    load_folder(source).save_pretrained(tmp_path, max_shard_size="4KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    tokens = torch.tensor([[1, 2, 3]])
+    expected = load_folder(source)(tokens).last_hidden_state
+    assert torch.equal(load_folder(tmp_path)(tokens).last_hidden_state, expected)
+    assert load_folder_weights(tmp_path).keys() == load_folder_weights(source).keys()
+    zeros = {name: torch.zeros_like(t) for name, t in load_folder_weights(source).items()}
+    save_folder(zeros, tmp_path, source=tmp_path)
+    assert not any(tensor.any() for tensor in load_folder_weights(tmp_path).values())
 
 
 def test_no_config(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_a_model_that_branches_on_values_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(
         ExportError,
-        match=r"torch\.onnx\.export refused the model: Could not guard on data-dependent expression",
+        match=r"torch\.onnx\.export refused the model: Could not guard on data-dependent",
     ) as caught:
         export_onnx(Branching(), IMAGE, tmp_path / "m.onnx")
     assert "\x1b" not in str(caught.value)
@@ -246,6 +246,13 @@ def test_samples_are_tensors(tmp_path: Path, sample: Any, reason: str) -> None:
         export_onnx(Small(), sample, tmp_path / "m.onnx")
     with pytest.raises(ExportError, match=reason):
         export_onnx(Small(), IMAGE, tmp_path / "m.onnx", further=[sample])
+
+
+def test_more_than_one_file_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("colonnade.sparsify.export.onnx.BYTES_MAX", 1000)
+    with pytest.raises(ExportError, match=r"weights take \d+ bytes, and one ONNX file holds 1000"):
+        export_onnx(Small(), IMAGE, tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tolerance_of_nothing(tmp_path: Path) -> None:

@@ -133,3 +133,11 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         save_weights(sample(), tmp_path / "w.safetensors")
     assert list(load_file(tmp_path / "w.safetensors")) == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_format_that_nobody_knows(tmp_path: Path) -> None:
+    save_weights(sample(), tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match="unknown format 'sparse-foo'; those that are: dense"):
+        load_weights(tmp_path / "w.safetensors", "sparse-foo")
+    with pytest.raises(ModelError, match="unknown format 'sparse-foo'; those that are: dense"):
+        save_weights(sample(), tmp_path / "w.safetensors", "sparse-foo")
