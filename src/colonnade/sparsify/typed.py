@@ -23,18 +23,22 @@ class MisfitError(Exception):
         self.path = path
 
 
-@functools.cache
 def field_hints(cls: type) -> Mapping[str, Any]:
     """The annotations of a class and its bases, with `Annotated`.
 
     Where a name in them is known inside of a function or to type checkers only, those of the class
     itself stay texts, which fit any value.
     """
+    return _field_hints(cls)
+
+
+@functools.cache
+def _field_hints(cls: type) -> Mapping[str, Any]:
     try:
         return MappingProxyType(typing.get_type_hints(cls, include_extras=True))
     except (NameError, AttributeError, TypeError):
         own = inspect.get_annotations(cls)
-        return MappingProxyType({**field_hints(cls.__mro__[1]), **own})
+        return MappingProxyType({**_field_hints(cls.__mro__[1]), **own})
 
 
 def typed(value: Any, hint: Any) -> Any:
