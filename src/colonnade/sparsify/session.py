@@ -44,6 +44,18 @@ class StepOptions:
     clip_norm: float | None = None
     """The largest norm of all gradients together."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise RecipeError(
+                f"expected a whole number, 1 or more, got {self.accumulate!r}",
+                parameter="accumulate",
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise RecipeError(
+                f"expected more than 0 (None does not clip), got {self.clip_norm!r}",
+                parameter="clip_norm",
+            )
+
 
 PLAIN = StepOptions()
 

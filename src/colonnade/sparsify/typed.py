@@ -38,7 +38,7 @@ def _field_hints(cls: type) -> Mapping[str, Any]:
         return MappingProxyType(typing.get_type_hints(cls, include_extras=True))
     except (NameError, AttributeError, TypeError):
         own = inspect.get_annotations(cls)
-        return MappingProxyType({**field_hints(cls.__mro__[1]), **own})
+        return MappingProxyType({**_field_hints(cls.__mro__[1]), **own})
 
 
 def typed(value: Any, hint: Any) -> Any:

@@ -7,6 +7,8 @@ import pytest
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Modifier
 from colonnade.sparsify.modifiers.acdc import ACDC
+from colonnade.sparsify.modifiers.activation_sparsity import ActivationSparsity
+from colonnade.sparsify.modifiers.channel_pruning import ChannelPruning
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
 from colonnade.sparsify.modifiers.learning_rate import LearningRate
@@ -206,6 +208,169 @@ def test_learning_rate_classes_and_trainable() -> None:
         "line 5: LearningRateModifier.init_lr: has no counterpart (its value: 1.0)",
         "line 6: SetLearningRateModifier.param_groups: [0] has no counterpart",
     ]
+
+
+TEXTS = """\
+num_epochs: 30
+init_lr: 0.0001
+mask_type: [1, 4]
+shape: eval(mask_type)
+lr_func: cosine
+is_global: False
+params: ["re:.*conv.*weight"]
+nothing: null
+flavour: sweet
+modifiers:
+  - !EpochRangeModifier {end_epoch: eval(num_epochs)}
+  - !LearningRateFunctionModifier {start_epoch: 0, end_epoch: eval(num_epochs),
+      lr_func: eval(lr_func), init_lr: eval(init_lr), final_lr: 0.0}
+  - !GMPruningModifier {final_sparsity: 0.8, start_epoch: 0.0, end_epoch: eval(num_epochs * 0.5),
+      params: eval(params), mask_type: eval( shape ), global_sparsity: eval(is_global),
+      inter_func: eval(nothing)}
+"""
+
+
+def test_variables_may_be_texts_and_lists() -> None:
+    conversion = convert_recipe(TEXTS)
+    assert conversion.recipe is not None
+    assert conversion.recipe.stages[0].modifiers == (
+        LearningRate(init=0.0001, schedule="cosine", end=30),
+        GradualMagnitude(targets=("re:.*conv.*weight",), final_sparsity=0.8, end=15, pattern="1x4"),
+    )
+    assert "variables:\n  num_epochs: 30\n  init_lr: 0.0001\nepochs" in conversion.text
+    assert notes_of(conversion) == ["line 9: flavour: is no number, and left out: 'sweet'"]
+
+
+def test_variables_that_name_each_other() -> None:
+    text = "a: eval(b)\nb: eval(a)\nc: [x]\nmodifiers:\n- !ConstantPruningModifier {{params: {}}}"
+    with pytest.raises(RecipeError, match="'a' needs itself"):
+        convert_recipe(text.format("eval(c)"))
+    lists = f"c: [{', '.join(['x'] * 300)}]\nmodifiers:\n" + "".join(
+        "- !ConstantPruningModifier {params: eval(c)}\n" for _ in range(300)
+    )
+    with pytest.raises(RecipeError, match="its variables make too many values"):
+        convert_recipe(lists)
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "epochs", "notes"),
+    [
+        (
+            "- !EpochRangeModifier {end_epoch: eval(n)}\n"
+            "- !ConstantPruningModifier {params: __ALL__, end_epoch: eval(n + 2)}\n"
+            "- !SetWeightDecayModifier {weight_decay: 0.0, start_epoch: 3}",
+            12.0,
+            ["line 1: epochs: modifiers go on after 10 epochs, which makes it $(max(n, n + 2)) "
+             "epochs"],
+        ),
+        (
+            "- !EpochRangeModifier {end_epoch: 6}\n"
+            "- !LearningRateModifier {lr_class: MultiStepLR, lr_kwargs: {milestones: [2, 8]},"
+            " init_lr: 0.1, start_epoch: 0, end_epoch: 6}",
+            6.0,
+            ["line 4: set_learning_rate: would start at 8, after the end (6): it is left out"],
+        ),
+        (
+            "- !EpochRangeModifier {end_epoch: 6}\n"
+            "- !QuantizationModifier {start_epoch: 4, disable_quantization_observer_epoch: 7,"
+            " freeze_bn_stats_epoch: 5}",
+            6.0,
+            ["line 4: quantization.freeze_observers: 7 is after the end, and 6 here"],
+        ),
+    ],
+)  # fmt: skip
+def test_training_lasts_as_long_as_its_modifiers(
+    modifiers: str, epochs: float, notes: list[str]
+) -> None:
+    conversion = convert_recipe(f"n: 10\nmodifiers:\n{modifiers}\n")
+    assert conversion.recipe is not None
+    assert conversion.recipe.length == epochs
+    assert notes_of(conversion) == notes
+
+
+def test_filters_and_channels() -> None:
+    conversion = convert_recipe(
+        "modifiers:\n"
+        "- !StructuredPruningModifier {param_groups: [[a.weight, b.weight]], params: [a.weight],"
+        " final_sparsity: 0.5, init_sparsity: 0.1, start_epoch: 0, end_epoch: 4}\n"
+        "- !StructuredPruningModifier {mask_type: channel, final_sparsity: 0.5, end_epoch: 4}\n"
+        "- !LayerThinningModifier {structure_type: filter, start_epoch: 4}\n"
+    )
+    assert conversion.recipe is not None
+    assert conversion.recipe.stages[0].modifiers == (
+        GradualMagnitude(
+            targets=("a.weight",), init_sparsity=0.1, final_sparsity=0.5, end=4, pattern="filter"
+        ),
+        GradualMagnitude(final_sparsity=0.5, end=4, pattern="channel"),
+    )
+    assert [note.where for note in conversion.notes] == [
+        "StructuredPruningModifier.param_groups",
+        "LayerThinningModifier",
+        "LayerThinningModifier.structure_type",
+        "LayerThinningModifier.start_epoch",
+    ]
+
+
+def test_channels_that_are_taken_out() -> None:
+    conversion = convert_recipe(
+        "modifiers:\n"
+        "- !StructuredPruningModifier {param_groups: [[a.weight, b.weight]], init_sparsity: 0.05,"
+        " params: __ALL_PRUNABLE__, mask_type: filter, final_sparsity: 0.5, start_epoch: 1,"
+        " end_epoch: 4, update_frequency: 0.5, inter_func: linear, leave_enabled: True}\n"
+        "- !LayerThinningModifier {structure_type: filter, start_epoch: 4, strict: True}\n"
+    )
+    assert conversion.recipe is not None
+    assert conversion.recipe.stages[0].modifiers == (
+        ChannelPruning(sparsity=0.5, start=1, end=4, update_every=0.5, schedule="linear"),
+    )
+    assert [note.where for note in conversion.notes] == [
+        "StructuredPruningModifier.param_groups",
+        "StructuredPruningModifier.mask_type",
+        "StructuredPruningModifier.init_sparsity",
+        "LayerThinningModifier.structure_type",
+        "LayerThinningModifier.strict",
+        "LayerThinningModifier.start_epoch",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "wheres"),
+    [
+        (
+            "layers: [a, b], alpha: 0.01, reg_func: hs, reg_tens: out, layer_normalized: True,"
+            " start_epoch: 1, end_epoch: 3",
+            ActivationSparsity(layers=("a", "b"), alpha=0.01, function="hoyer", start=1, end=3),
+            ["alpha"],
+        ),
+        (
+            "layers: __ALL__, alpha: 0.5, end_epoch: -1",
+            ActivationSparsity(alpha=0.5),
+            ["alpha", "layer_normalized", "layers", "reg_tens"],
+        ),
+        (
+            "layers: [a, b], alpha: [0.25, 0.75], reg_tens: out, layer_normalized: True",
+            ActivationSparsity(layers=("a", "b"), alpha=0.5),
+            ["alpha", "alpha"],
+        ),
+        ("layers: [a], alpha: 0.1, reg_func: l2", None, ["alpha", "layers", "reg_func"]),
+    ],
+)
+def test_activation_sparsity(text: str, expected: Modifier | None, wheres: list[str]) -> None:
+    conversion = convert_recipe(f"modifiers:\n- !ASRegModifier {{{text}}}\n")
+    made = () if conversion.recipe is None else conversion.recipe.stages[0].modifiers
+    assert made == (() if expected is None else (expected,))
+    assert sorted(note.where.partition(".")[2] for note in conversion.notes) == wheres
+
+
+def test_a_function_of_rates_without_counterpart() -> None:
+    conversion = convert_recipe(
+        "modifiers:\n- !LearningRateFunctionModifier {lr_func: cyclic, init_lr: 0.1}\n"
+    )
+    assert conversion.recipe is None
+    assert notes_of(conversion)[0] == (
+        "line 2: LearningRateFunctionModifier.lr_func: 'cyclic' has no counterpart; the modifier "
+        "is left out"
+    )
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,33 @@ def test_oneshot_before_and_after_training() -> None:
         ("train", 2),
         ("b", 1.0),
     ]
+    assert notes_of(conversion)[1:] == [
+        "line 10: b.run_type: oneshot takes no time: its modifiers act at the start of the stage "
+        "that follows, calibrated on the session's sample_losses; without training, use `colonnade "
+        "sparsify oneshot`",
+        "line 10: b: does not say how long it trains: `epochs: 1.0` is a guess, set your own",
+    ]
+
+
+def test_a_stage_that_does_not_say_how_long_it_trains() -> None:
+    stage = "{}_stage:\n  run_type: train\n  m_modifiers:\n    ConstantPruningModifier: {{}}\n"
+    conversion = convert_recipe(stage.format("a") + stage.format("b"))
+    assert conversion.recipe is not None
+    assert [one.epochs for one in conversion.recipe.stages] == [1.0, None]
+    assert notes_of(conversion) == [
+        "line 2: a: does not say how long it trains: `epochs: 1.0` is a guess, set your own"
+    ]
+
+
+def test_batch_norms_that_were_never_frozen() -> None:
+    conversion = convert_recipe(
+        "modifiers:\n- !EpochRangeModifier {end_epoch: 4}\n- !QuantizationModifier {start_epoch: 2}"
+    )
+    assert modifiers_of(conversion) == (Quantization(start=2),)
+    assert notes_of(conversion) == [
+        "line 3: QuantizationModifier.freeze_bn_stats_epoch: is not given, so there batch-norms "
+        "are never frozen; here they are from `start` on: `freeze_batch_norm` sets another moment"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from colonnade.sparsify.modifiers.rigl import RigL
 from colonnade.sparsify.modifiers.set_learning_rate import SetLearningRate
 from colonnade.sparsify.modifiers.set_weight_decay import SetWeightDecay
 from colonnade.sparsify.modifiers.trainable import Trainable
+from colonnade.sparsify.session import StepOptions
 
 STEPS = 4
 
@@ -163,6 +164,32 @@ def test_learning_rates() -> None:
     late = LearningRate(init=1.0, start=0.5, end=1.0)
     assert rates(late) == [0.0, 0.0, 1.0, 0.5, 0.0, 0.0, 0.0, 0.0]
     assert rates(SetLearningRate(value=0.3, start=1.0)) == [0.0] * 4 + [0.3] * 4
+
+
+def test_a_warmup_has_to_fit() -> None:
+    for late in (LearningRate(init=1.0, start=1.0, warmup=1.5), LearningRate(init=1.0, warmup=2.5)):
+        with pytest.raises(RecipeError, match=r"learning_rate\.warmup: expected at most"):
+            Recipe.of(late, epochs=2.0)
+    with pytest.raises(RecipeError, match="warmup: expected at most 2, the time from start to end"):
+        LearningRate(init=1.0, end=2.0, warmup=5.0)
+    # As long as the time: the rate only rises.
+    rising = LearningRate(init=1.0, final=1.0, start=0.5, end=1.5, warmup=1.0)
+    assert rates(rising) == [0.0, 0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+    assert LearningRate(init=1.0, warmup=5.0).warmup == 5.0  # its end is not known yet
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accumulate": 0}, "accumulate: expected a whole number, 1 or more, got 0"),
+        ({"accumulate": 1.5}, "accumulate: expected a whole number, 1 or more, got 1.5"),
+        ({"clip_norm": -1.0}, "clip_norm: expected more than 0"),
+        ({"clip_norm": math.nan}, "clip_norm: expected more than 0"),
+    ],
+)
+def test_options_of_a_step(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        StepOptions(**options)
 
 
 def test_weight_decay() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from colonnade.errors import RecipeError
-from colonnade.sparsify.modifier import Action, Duration, Modifier
+from colonnade.sparsify.modifier import Action, Duration, Modifier, check_positive
 
 if TYPE_CHECKING:
     from colonnade.sparsify.run import Run
@@ -33,15 +33,18 @@ class LearningRate(Modifier):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("init", "final", "warmup"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if getattr(self, name) < 0:
                 raise RecipeError(
                     f"expected 0 or more, got {getattr(self, name):g}", parameter=name
                 )
-        for name in ("cycle", "gamma"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise RecipeError(
-                    f"expected more than 0, got {getattr(self, name):g}", parameter=name
-                )
+        check_positive(self, "cycle", "gamma")
+        length = math.inf if self.end is None else self.end - self.start
+        if self.warmup > length + 1e-9:  # sums of fractions are not exact
+            raise RecipeError(
+                f"expected at most {length:g}, the time from start to end, got {self.warmup:g}: the "
+                "rate would never be init",
+                parameter="warmup",
+            )
 
     def initialize(self, run: Run) -> Action:
         """The rates of this run."""

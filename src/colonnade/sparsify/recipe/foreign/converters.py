@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from colonnade.sparsify.recipe.foreign import (
+    channels,
     distillation,
     oneshot,
     pruning,
@@ -20,6 +21,7 @@ Converter = Callable[[Fields], Converted]
 CONVERTERS: Mapping[str, Converter] = MappingProxyType(
     {
         "ACDCPruningModifier": pruning.acdc,
+        "ASRegModifier": training.activation_sparsity,
         "ConstantPruningModifier": pruning.constant_pruning,
         "DistillationModifier": distillation.distillation,
         "GMPruningModifier": pruning.gradual_magnitude,
@@ -27,6 +29,7 @@ CONVERTERS: Mapping[str, Converter] = MappingProxyType(
         "GlobalMagnitudePruningModifier": pruning.global_magnitude,
         "LearningRateFunctionModifier": training.learning_rate_function,
         "LearningRateModifier": training.learning_rate,
+        "LayerThinningModifier": channels.thinning,
         "LegacyQuantizationModifier": quantization.quantization,
         "MFACPruningModifier": pruning.mfac,
         "MagnitudePruningModifier": pruning.gradual_magnitude,
@@ -40,6 +43,7 @@ CONVERTERS: Mapping[str, Converter] = MappingProxyType(
         "SetLearningRateModifier": training.set_learning_rate,
         "SetWeightDecayModifier": training.set_weight_decay,
         "SparseGPTModifier": oneshot.sparsegpt,
+        "StructuredPruningModifier": channels.structured,
         "TopKASTPruningModifier": pruning.top_kast,
         "TrainableParamsModifier": training.trainable,
         "WandaModifier": oneshot.wanda,

@@ -11,6 +11,8 @@ from colonnade.sparsify.recipe.document import Entry
 
 FUNCTION_PREFIX = re.compile(r"\b(math|np|numpy)\.")
 
+_TIMES = ("start_epoch", "end_epoch", "start", "end")
+
 
 @dataclass(frozen=True)
 class Note:
@@ -27,8 +29,16 @@ class Note:
 class Fields:
     """Gives out parameters by name and remembers which were taken."""
 
-    def __init__(self, modifier: str, entry: Entry, notes: list[Note]) -> None:
+    def __init__(
+        self,
+        modifier: str,
+        entry: Entry,
+        notes: list[Note],
+        recipe: Sequence[tuple[str, Entry]] = (),
+    ) -> None:
         self.modifier = modifier
+        self.recipe = recipe
+        """All modifiers of the recipe, by name, with their parameters."""
         self.line = entry.line
         self._entries: dict[str, Entry] = entry.value if isinstance(entry.value, dict) else {}
         self._left = dict(self._entries)
@@ -45,6 +55,12 @@ class Fields:
             if entry is not None:
                 found = plain_value(entry)
         return found
+
+    def times(self) -> list[Any]:
+        """When the modifier starts and ends, as far as it says so; takes nothing."""
+        names = [name for name in _TIMES if name in self._entries]
+        values = [plain_value(self._entries[name]) for name in names]
+        return [v for v in values if isinstance(v, str) or (isinstance(v, int | float) and v >= 0)]
 
     def expect(self, name: str, *allowed: Any) -> None:
         """Take a parameter that changes nothing at the values `allowed`, and report others."""

@@ -18,24 +18,24 @@ from colonnade.sparsify.recipe.foreign.parameters import (
 
 def gradual_magnitude(fields: Fields) -> Converted:
     """GMPruning and MagnitudePruning, of both dialects."""
-    return [("gradual_magnitude", _gradual(fields))]
+    return [("gradual_magnitude", gradual(fields))]
 
 
 def global_magnitude(fields: Fields) -> Converted:
     """GlobalMagnitudePruning."""
-    return [("gradual_magnitude", _gradual(fields, is_global=True))]
+    return [("gradual_magnitude", gradual(fields, is_global=True))]
 
 
 def movement(fields: Fields) -> Converted:
     """MovementPruning."""
-    return [("movement", _gradual(fields))]
+    return [("movement", gradual(fields))]
 
 
 def obs(fields: Fields) -> Converted:
     """OBSPruning (oBERT)."""
     fields.expect("num_recomputations", 1)
     fields.ignore(["grad_sampler_kwargs"], "the session's sample_losses gives the gradients")
-    return [("obs", _gradual(fields, is_global=True) | _fisher(fields))]
+    return [("obs", gradual(fields, is_global=True) | _fisher(fields))]
 
 
 def mfac(fields: Fields) -> Converted:
@@ -44,7 +44,7 @@ def mfac(fields: Fields) -> Converted:
         ["grads_device", "num_pages", "available_devices", "use_gradient_buffering"],
         "gradients are held where the weights are",
     )
-    return [("mfac", _gradual(fields) | _fisher(fields))]
+    return [("mfac", gradual(fields) | _fisher(fields))]
 
 
 def acdc(fields: Fields) -> Converted:
@@ -117,7 +117,10 @@ def _fisher(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _gradual(fields: Fields, *, is_global: bool = False) -> dict[str, Any]:
+def gradual(
+    fields: Fields, *, is_global: bool = False, pattern: str = "unstructured"
+) -> dict[str, Any]:
+    """What all gradual pruning has in common; `is_global` and `pattern` where nothing is said."""
     final = fields.take("final_sparsity")
     is_global = fields.take("global_sparsity", "apply_globally", default=is_global)
     parameters: dict[str, Any] = {
@@ -127,7 +130,7 @@ def _gradual(fields: Fields, *, is_global: bool = False) -> dict[str, Any]:
         **times_of(fields),
         "update_every": positive(fields.take("update_frequency", "update")),
         **_schedule(fields),
-        "pattern": _pattern(fields, fields.take("mask_type", "mask_structure")),
+        "pattern": _pattern(fields, fields.take("mask_type", "mask_structure", default=pattern)),
         "scope": "global" if is_global is True else None,
         "hold": False if fields.take("leave_enabled", default=True) is False else None,
     }

@@ -12,6 +12,12 @@ _FUSING = "a batch-norm behind a convolution is found without it"
 _CALIBRATION = (
     "ranges are learned while training; without any, `colonnade quantize` calibrates on samples"
 )
+_WHEN = ("start_epoch", "start", "disable_quantization_observer_epoch", "disable_observer_epoch")
+"""What a modifier says that is for training."""
+_FREEZING = (
+    "is not given, so there batch-norms are never frozen; here they are from `start` on: "
+    "`freeze_batch_norm` sets another moment"
+)
 
 
 def quantization(fields: Fields) -> Converted:
@@ -38,6 +44,8 @@ def quantization(fields: Fields) -> Converted:
         ),
         "freeze_batch_norm": positive(fields.take("freeze_bn_stats_epoch")),
     }
+    if common["freeze_batch_norm"] is None and any(name in fields for name in _WHEN):
+        fields.note("freeze_bn_stats_epoch", _FREEZING)
     named = _names(submodules) or _names(fields.take("targets"))
     groups = [group for group in weight_groups_of(fields) if _is_eight(fields, group)]
     targets = _targets(groups, named)

@@ -28,10 +28,14 @@ def learning_rate_function(fields: Fields) -> Converted:
     """LearningRateFunction."""
     fields.expect("param_groups", None)
     fields.ignore(["update_frequency", "log_types", "constant_logging"], _WHOLE_EPOCHS)
+    schedule = fields.take("lr_func", default="linear")
+    if schedule not in ("linear", "cosine", "cyclic_linear"):
+        fields.note("lr_func", f"{schedule!r} has no counterpart; the modifier is left out")
+        return []
     parameters = {
         "init": fields.take("init_lr"),
         "final": fields.take("final_lr"),
-        "schedule": fields.take("lr_func", default="linear"),
+        "schedule": schedule,
         "cycle": fields.take("cycle_epochs"),
         **times_of(fields),
     }
@@ -76,6 +80,42 @@ def trainable(fields: Fields) -> Converted:
     ]
     value = fields.take("trainable", default=True)
     return [("trainable", {"targets": names, "value": value, **times_of(fields)})]
+
+
+def activation_sparsity(fields: Fields) -> Converted:
+    """ASReg."""
+    function = fields.take("reg_func", default="l1")
+    if function not in ("l1", "hs"):
+        fields.note("reg_func", f"{function!r} has no counterpart; the modifier is left out")
+        return []
+    if fields.take("reg_tens", default="inp") != "out":
+        fields.note("reg_tens", "the outputs of the layers are measured here, not their inputs")
+    if fields.take("layer_normalized", default=False) is not True:
+        fields.note("layer_normalized", "the mean of the layers counts here, not their sum")
+    layers = fields.take("layers")
+    if layers == "__ALL__":
+        fields.note("layers", "'__ALL__' has no counterpart; ReLU is taken")
+        layers = None
+    parameters = {
+        "layers": layers,
+        "alpha": _alpha(fields),
+        "function": "hoyer" if function == "hs" else None,
+        **times_of(fields),
+    }
+    return [("activation_sparsity", parameters)]
+
+
+def _alpha(fields: Fields) -> Any:
+    alpha = fields.take("alpha")
+    if isinstance(alpha, list) and alpha and all(isinstance(one, int | float) for one in alpha):
+        alpha = sum(alpha) / len(alpha)
+        fields.note("alpha", f"one for each layer has no counterpart; {alpha:g} for all")
+    fields.note(
+        "alpha",
+        "is of a mean over values here, of a sum over those of a sample there: multiply it by "
+        "their number",
+    )
+    return alpha
 
 
 def _milestones(init: Any, gamma: Any, milestones: list[Any], times: dict[str, Any]) -> Converted:
