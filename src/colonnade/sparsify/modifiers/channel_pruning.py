@@ -75,12 +75,12 @@ class _Prune(Action):
             )
 
     def finalize(self, run: Run) -> None:
-        self._handle.remove()
         if self._due is not None:
             raise RecipeError(
                 "the model was not called since the run was resumed, and the last channels are not "
                 "pruned: call it once, in training mode or not, before the session ends"
             )
+        self._handle.remove()
         if self._modifier.thin and self._inputs is None:
             run.note("no channel was taken out of the model: it was not called")
         elif self._modifier.thin:
