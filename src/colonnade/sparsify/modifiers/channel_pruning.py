@@ -80,11 +80,14 @@ class _Prune(Action):
                 "the model was not called since the run was resumed, and the last channels are not "
                 "pruned: call it once, in training mode or not, before the session ends"
             )
-        self._handle.remove()
+        self.close()
         if self._modifier.thin and self._inputs is None:
             run.note("no channel was taken out of the model: it was not called")
         elif self._modifier.thin:
             self._thin(run)
+
+    def close(self) -> None:
+        self._handle.remove()
 
     def state_dict(self) -> dict[str, Any]:
         # A run that goes on when it is complete calls the model no more, but thins it.
