@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colonnade.errors import RecipeError
+
 
 def output_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
     """KL of the softened distributions over the last axis, times temperature^2; batch mean."""
@@ -29,16 +31,45 @@ def mix(loss: Tensor, distilled: Tensor, hardness: float) -> Tensor:
 
 
 def logits_of(outputs: Any) -> Tensor:
-    """The tensor that a model returned, or `logits` of its output, or its first part."""
-    if isinstance(outputs, Tensor):
-        return outputs
+    """The tensor that a model returned, or `logits` of its output, or the first of a tuple.
+
+    A scalar is refused: it is a loss.
+    """
+    found = outputs
     if hasattr(outputs, "logits"):
-        found: Tensor = outputs.logits
+        found = outputs.logits
+    elif isinstance(outputs, Mapping):
+        found = outputs.get("logits")
+    elif isinstance(outputs, tuple | list) and outputs:
+        found = outputs[0]
+    if isinstance(found, Tensor) and found.ndim > 0:
         return found
-    first = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-    if not isinstance(first, Tensor):
-        raise TypeError(f"no logits in the model's output, which is a {type(outputs).__name__}")
-    return first
+    raise RecipeError(
+        f"expected logits, got {_describe(outputs)}: pass what the model returned (a tensor, an "
+        "output with `logits`, or a tuple that begins with them)",
+        modifier="distillation",
+    )
+
+
+def hidden_of(made: Any) -> Tensor | None:
+    """The hidden states that a layer made: a tensor, `last_hidden_state`, or the first tensor."""
+    if isinstance(made, Tensor):
+        return made
+    named = getattr(made, "last_hidden_state", None)
+    if isinstance(named, Tensor):
+        return named
+    parts = made.values() if isinstance(made, Mapping) else made
+    if not isinstance(made, Mapping | tuple | list):
+        return None
+    return next((part for part in parts if isinstance(part, Tensor)), None)
+
+
+def _describe(outputs: Any) -> str:
+    if isinstance(outputs, Tensor):
+        return "a scalar, which is a loss"
+    if isinstance(outputs, Mapping):
+        return f"a {type(outputs).__name__} of {', '.join(map(str, outputs)) or 'nothing'}"
+    return f"a {type(outputs).__name__}"
 
 
 LABELS = ("labels", "label")

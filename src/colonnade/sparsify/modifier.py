@@ -44,6 +44,9 @@ class Action:
     def before_step(self, run: Run) -> None:
         """Before the first forward of step `run.step`: masks, rates and phases change here."""
 
+    def before_forward(self, run: Run) -> None:
+        """After the `before_step` of all actions: modules that one of them replaces are in place."""
+
     def loss(self, run: Run, loss: Tensor, outputs: Any, batch: Any) -> Tensor:
         """The loss of one batch, before the backward; `outputs` and `batch` may be None."""
         del run, outputs, batch
@@ -57,6 +60,9 @@ class Action:
 
     def finalize(self, run: Run) -> None:
         """The run is complete: leave the model as it shall be exported."""
+
+    def close(self) -> None:
+        """Let go of the model, after `finalize` or without it: hooks on modules are removed."""
 
     def state_dict(self) -> dict[str, Any]:
         """What decides the future: tensors, plain values, and lists, tuples and dicts of these."""

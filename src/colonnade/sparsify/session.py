@@ -223,6 +223,8 @@ class Session:
         with torch.no_grad():
             for action in self._actions:
                 action.before_step(self.run)
+            for action in self._actions:
+                action.before_forward(self.run)
 
     def modify_loss(self, loss: Tensor, outputs: Any = None, batch: Any = None) -> Tensor:
         """The loss of a batch with what the modifiers add to it."""
@@ -284,6 +286,8 @@ class Session:
             self._view.close()
             self._view = None
         self._handle.remove()
+        for action in self._actions:
+            action.close()
         self.masks.close()
         if self._saver is not None:
             self._saver.close()

@@ -56,8 +56,12 @@ class _Regularise(Action):
 
     def finalize(self, run: Run) -> None:
         del run
+        self.close()
+
+    def close(self) -> None:
         for handle in self._handles:
             handle.remove()
+        self._seen.clear()
 
     def _keep(self, module: nn.Module, inputs: Any, made: Tensor) -> None:
         del inputs
