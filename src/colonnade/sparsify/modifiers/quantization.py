@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from colonnade.errors import RecipeError
+from colonnade.errors import RecipeError, RunError
 from colonnade.sparsify.modifier import Action, Modifier, Moment
 
 if TYPE_CHECKING:
@@ -37,13 +37,35 @@ class Quantization(Modifier):
                 raise RecipeError(
                     f"expected {self.start:g} (start) or more, got {value:g}", parameter=name
                 )
+        if self.freeze_observers == self.start:
+            raise RecipeError(
+                f"expected more than {self.start:g} (start), got {self.start:g}: ranges are what "
+                "is seen in between",
+                parameter="freeze_observers",
+            )
 
     def initialize(self, run: Run) -> Action:
         """Find the layers."""
         from colonnade.sparsify.quantize.prepare import find_quantizable
 
+        self._check_steps(run)
         chosen = find_quantizable(run.model, self.targets, self.ignore)
         return _Quantize(self, tuple(chosen), run)
+
+    def _check_steps(self, run: Run) -> None:
+        first = run.step_of(self.start)
+        if first >= run.num_steps:
+            raise RecipeError(
+                f"the run ends at {run.num_steps / run.steps_per_epoch:g}: nothing would be "
+                "trained with what 8 bits hold",
+                parameter="start",
+            )
+        stop = self.freeze_observers
+        if stop is not None and run.step_of(stop) <= first:
+            raise RecipeError(
+                f"{stop:g} is the same step as start ({self.start:g}): no range would be seen",
+                parameter="freeze_observers",
+            )
 
 
 class _Quantize(Action):
@@ -57,7 +79,7 @@ class _Quantize(Action):
         if run.step < run.step_of(self._modifier.start):
             return
         if not self._is_prepared:
-            self._prepare(run)
+            self._prepare(run, run.note)
         self._set_phase(run)
 
     def finalize(self, run: Run) -> None:
@@ -65,24 +87,44 @@ class _Quantize(Action):
 
         if self._is_prepared:
             self._set_phase(run)
+            self._check_ranges(run)
             bake(run.model)
+
+    def _check_ranges(self, run: Run) -> None:
+        """Without a range an input stays in float: never without a word."""
+        from colonnade.sparsify.quantize.layers import FAKES
+
+        layers = {name: run.model.get_submodule(name) for name in self._names}
+        is_ranged = {
+            name: bool(layer.input_fake_quant.is_ranged)
+            for name, layer in layers.items()
+            if isinstance(layer, FAKES)
+        }
+        unseen = [name for name, is_seen in is_ranged.items() if not is_seen]
+        if not unseen:
+            return
+        text = f"no activation range of {', '.join(unseen)} was seen"
+        if len(unseen) == len(is_ranged) and run.step >= run.num_steps:
+            raise RunError(
+                f"quantization: {text}: no forward pass in training mode took place between "
+                "start and freeze_observers; call model.train() before training"
+            )
+        run.note(f"{text}: what these layers read stays in float")
 
     def state_dict(self) -> dict[str, Any]:
         return {"is_prepared": self._is_prepared}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state["is_prepared"] and not self._is_prepared:
-            self._prepare(self._run)
+            # The notes are in the saved run already.
+            self._prepare(self._run, lambda _: None)
             self._set_phase(self._run)
 
-    def _prepare(self, run: Run) -> None:
+    def _prepare(self, run: Run, note: Callable[[str], None]) -> None:
         from colonnade.sparsify.quantize.prepare import prepare
 
         modules = {name: run.model.get_submodule(name) for name in self._names}
-        done = prepare(run.model, modules)
-        left = sorted(set(modules) - set(done))
-        if left:
-            run.note(f"not quantized, for they are no plain Linear or Conv2d: {', '.join(left)}")
+        prepare(run.model, modules, note)
         self._is_prepared = True
 
     def _set_phase(self, run: Run) -> None:

@@ -2,7 +2,8 @@
 
 Weights are symmetric by output channel, activations asymmetric by tensor. Zero is an integer of
 both, so that pruned weights and padding stay exactly zero. The gradient passes straight through
-rounding and is cut off where values saturate. The modules have the attributes of torch's own
+rounding and is cut off where values saturate. Scales are float32, whatever the model computes in.
+The modules have the attributes of torch's own
 (scale, zero_point, quant_min, quant_max, ch_axis), by which exporters know them.
 """
 
@@ -21,7 +22,7 @@ AVERAGED = 0.1
 def weight_scales(weight: Tensor, rows_axis: int = 0) -> Tensor:
     """One scale for each output: its greatest magnitude becomes 127."""
     axes = [axis for axis in range(weight.ndim) if axis != rows_axis]
-    return (weight.detach().abs().amax(axes) / WEIGHT_MAX).clamp(min=TINY)
+    return (weight.detach().abs().amax(axes).float() / WEIGHT_MAX).clamp(min=TINY)
 
 
 def fake_weight(weight: Tensor, scales: Tensor, rows_axis: int = 0) -> Tensor:
@@ -34,7 +35,7 @@ def fake_weight(weight: Tensor, scales: Tensor, rows_axis: int = 0) -> Tensor:
 
 def activation_scale(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and zero point of uint8 for a range, which is widened to hold 0."""
-    low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+    low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
     scale = ((high - low) / LEVELS).clamp(min=TINY)
     zero = (-low / scale).round().clamp(0, LEVELS).to(torch.int32)
     return scale, zero
@@ -71,11 +72,11 @@ class FakeActivation(nn.Module):
     is_ranged: Tensor
     quant_min, quant_max = 0, LEVELS
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
         super().__init__()
-        self.register_buffer("low", torch.zeros(()))
-        self.register_buffer("high", torch.zeros(()))
-        self.register_buffer("is_ranged", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("low", torch.zeros((), device=device))
+        self.register_buffer("high", torch.zeros((), device=device))
+        self.register_buffer("is_ranged", torch.zeros((), dtype=torch.bool, device=device))
         self.is_observing = True
         """Whether forward passes in training mode move the range."""
 
@@ -112,7 +113,7 @@ class FakeActivation(nn.Module):
     def _observe(self, values: Tensor) -> None:
         low, high = values.aminmax()
         if bool(self.is_ranged):
-            self.low.lerp_(low.float(), AVERAGED)
-            self.high.lerp_(high.float(), AVERAGED)
+            self.low.lerp_(low.to(self.low), AVERAGED)
+            self.high.lerp_(high.to(self.high), AVERAGED)
         else:
             self.set_range(float(low), float(high))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from colonnade.errors import InputError, RecipeError
 from colonnade.sparsify.quantize.calibrate import Method, quantize
 from colonnade.sparsify.quantize.layers import FakeConv2d, FakeLinear, bake
-from colonnade.sparsify.quantize.prepare import norms_behind
+from colonnade.sparsify.quantize.prepare import norms_behind, prepare
 from colonnade.sparsify.quantize.ranges import METHODS, Histogram, percentile
 
 
@@ -205,3 +206,130 @@ def test_a_layer_that_no_batch_reaches_is_named() -> None:
     net.spare = nn.Linear(2, 2)
     with pytest.raises(InputError, match=r"no calibration batch reaches spare"):
         quantize(net, [images])
+
+
+class Twice(nn.Module):
+    """One layer under two names, and used under both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = self.second = nn.Linear(8, 8)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(values)))
+
+
+def test_a_layer_is_replaced_under_every_name() -> None:
+    net = Twice().eval()
+    quantize(net, [torch.randn(4, 8)])
+    assert isinstance(net.first, FakeLinear)
+    assert net.second is net.first
+
+
+class TiedConvs(nn.Module):
+    """Two convolutions with one weight, and a batch-norm of its own behind each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1, self.norm1 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv2.weight = self.conv1.weight
+        self.norm1.running_var.uniform_(0.1, 0.5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(images)))))
+
+
+def test_nothing_is_folded_into_a_shared_weight() -> None:
+    net, images = TiedConvs().eval(), torch.randn(4, 4, 6, 6)
+    with pytest.warns(UserWarning, match="not folded.*conv1, conv2"):
+        quantize(net, [images])
+    expected = net(images)
+    bake(net)
+    assert torch.allclose(net(images), expected, atol=1e-5)
+    assert isinstance(net.norm1, nn.BatchNorm2d)
+
+
+class TiedHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.middle = nn.Embedding(10, 8), nn.Linear(8, 8)
+        self.head = nn.Linear(8, 10, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.middle(self.embedding(tokens)))
+
+
+def test_a_head_that_is_tied_to_the_embedding_stays_as_it_is() -> None:
+    net = TiedHead().eval()
+    before = net.embedding.weight.detach().clone()
+    with pytest.warns(UserWarning, match=r"not quantized.*head \(weight of embedding\)"):
+        quantize(net, [torch.arange(10)])
+    bake(net)
+    assert isinstance(net.middle, FakeLinear)
+    assert net.head.weight is net.embedding.weight
+    assert torch.equal(net.embedding.weight, before)
+
+
+def test_layers_that_are_tied_to_each_other_are_quantized() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8)).eval()
+    net[2].weight = net[0].weight
+    quantize(net, [torch.randn(4, 8)])
+    assert isinstance(net[0], FakeLinear)
+    assert isinstance(net[2], FakeLinear)
+
+
+def test_layers_that_stay_in_float_are_named() -> None:
+    net = nn.Sequential(nn.Conv1d(1, 1, 1), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+    nn.utils.parametrizations.weight_norm(net[1])
+    prune.identity(net[2], "weight")
+    left = r"0 \(Conv1d\), 1 \(ParametrizedLinear\), 2 \(Linear with a computed weight\)"
+    with pytest.warns(UserWarning, match=f"not quantized.*: {left}"):
+        quantize(net.eval(), [torch.randn(4, 1, 8)])
+    assert isinstance(net[3], FakeLinear)
+
+
+def test_hooks_stay_on_a_layer_that_is_replaced() -> None:
+    net, images = trained_net()
+    seen: list[str] = []
+    handles = [
+        net.conv.register_forward_hook(lambda *_: seen.append("conv")),
+        net.norm.register_forward_pre_hook(lambda *_: seen.append("norm")),
+        net.head.register_forward_hook(lambda _, __, ___: seen.append("head"), prepend=True),
+        net.head.register_forward_pre_hook(
+            lambda _, __, named: seen.append(f"before head {named}"), with_kwargs=True
+        ),
+    ]
+    quantize(net, [images])
+    bake(net)
+    seen.clear()
+    net(images)
+    assert seen == ["conv", "norm", "before head {}", "head"]
+    for handle in handles:
+        handle.remove()
+    net(images)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_models_of_other_floats(dtype: torch.dtype) -> None:
+    net, images = trained_net()
+    net, images = net.to(dtype), images.to(dtype)
+    expected = net(images)
+    quantize(net, [images])
+    found = net(images)
+    assert found.dtype == dtype
+    assert (found - expected).norm() < 0.03 * expected.norm()
+    bake(net)
+    assert torch.allclose(net(images), found, atol=0.02)
+    assert {parameter.dtype for parameter in net.parameters()} == {dtype}
+
+
+def test_ranges_are_where_the_layer_is() -> None:
+    net = nn.Sequential(nn.Linear(2, 2, device="meta"), nn.Conv2d(1, 1, 1, device="meta"))
+    assert prepare(net, dict(net.named_children()), lambda _: None) == ["0", "1"]
+    assert {buffer.device.type for buffer in net.buffers()} == {"meta"}
