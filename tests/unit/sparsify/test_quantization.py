@@ -112,6 +112,16 @@ def test_a_resumed_run_is_the_same_to_the_bit(cut: int) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+def test_ranges_are_in_the_state_of_the_session() -> None:
+    # Trainers load the model's own state before there is anything to hold ranges.
+    first, second = make_model(), make_model()
+    session, resumed = (make_session(model, freeze_observers=2.0) for model in (first, second))
+    train(session, first, range(10))
+    resumed.load_state_dict(copy.deepcopy(session.state_dict()))
+    assert bool(second[4].input_fake_quant.is_ranged)
+    assert torch.equal(second[4].input_fake_quant.high, first[4].input_fake_quant.high)
+
+
 def test_a_freeze_before_the_start_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"freeze_observers: expected 1 \(start\) or more"):
         Quantization(start=1.0, freeze_observers=0.5)

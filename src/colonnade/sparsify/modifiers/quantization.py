@@ -10,6 +10,7 @@ from colonnade.errors import RecipeError, RunError
 from colonnade.sparsify.modifier import Action, Modifier, Moment
 
 if TYPE_CHECKING:
+    from colonnade.sparsify.quantize.layers import FakeConv2d, FakeLinear
     from colonnade.sparsify.run import Run
 
 
@@ -92,14 +93,7 @@ class _Quantize(Action):
 
     def _check_ranges(self, run: Run) -> None:
         """Without a range an input stays in float: never without a word."""
-        from colonnade.sparsify.quantize.layers import FAKES
-
-        layers = {name: run.model.get_submodule(name) for name in self._names}
-        is_ranged = {
-            name: bool(layer.input_fake_quant.is_ranged)
-            for name, layer in layers.items()
-            if isinstance(layer, FAKES)
-        }
+        is_ranged = {name: layer.input_fake_quant.enabled for name, layer in self._fakes()}
         unseen = [name for name, is_seen in is_ranged.items() if not is_seen]
         if not unseen:
             return
@@ -112,13 +106,25 @@ class _Quantize(Action):
         run.note(f"{text}: what these layers read stays in float")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"is_prepared": self._is_prepared}
+        # The ranges are in the model's state, too, which trainers load before they have a place.
+        ranges = {name: layer.input_fake_quant.state_dict() for name, layer in self._fakes()}
+        return {"is_prepared": self._is_prepared, "ranges": ranges}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state["is_prepared"] and not self._is_prepared:
             # The notes are in the saved run already.
             self._prepare(self._run, lambda _: None)
             self._set_phase(self._run)
+        saved = state.get("ranges", {})
+        for name, layer in self._fakes():
+            if name in saved:
+                layer.input_fake_quant.load_state_dict(saved[name])
+
+    def _fakes(self) -> list[tuple[str, FakeLinear | FakeConv2d]]:
+        from colonnade.sparsify.quantize.layers import FAKES
+
+        layers = [(name, self._run.model.get_submodule(name)) for name in self._names]
+        return [(name, layer) for name, layer in layers if isinstance(layer, FAKES)]
 
     def _prepare(self, run: Run, note: Callable[[str], None]) -> None:
         from colonnade.sparsify.quantize.prepare import prepare
