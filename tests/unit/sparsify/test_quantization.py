@@ -9,11 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from colonnade.errors import RecipeError
-from colonnade.sparsify import Recipe, Session, sparsify
+from colonnade.errors import RecipeError, RunError
+from colonnade.sparsify import Modifier, Recipe, Session, sparsify
+from colonnade.sparsify.modifiers.activation_sparsity import ActivationSparsity
 from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
+from colonnade.sparsify.modifiers.distillation import Distillation
 from colonnade.sparsify.modifiers.quantization import Quantization
 from colonnade.sparsify.quantize.fake import weight_scales
+from colonnade.sparsify.quantize.layers import FakeLinear
 
 STEPS = 4
 
@@ -109,9 +112,93 @@ def test_a_resumed_run_is_the_same_to_the_bit(cut: int) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+def test_ranges_are_in_the_state_of_the_session() -> None:
+    # Trainers load the model's own state before there is anything to hold ranges.
+    first, second = make_model(), make_model()
+    session, resumed = (make_session(model, freeze_observers=2.0) for model in (first, second))
+    train(session, first, range(10))
+    resumed.load_state_dict(copy.deepcopy(session.state_dict()))
+    assert bool(second[4].input_fake_quant.is_ranged)
+    assert torch.equal(second[4].input_fake_quant.high, first[4].input_fake_quant.high)
+
+
 def test_a_freeze_before_the_start_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"freeze_observers: expected 1 \(start\) or more"):
         Quantization(start=1.0, freeze_observers=0.5)
+
+
+def test_ranges_that_are_frozen_before_anything_is_seen_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"freeze_observers: expected more than 1 \(start\)"):
+        Quantization(start=1.0, freeze_observers=1.0)
+    with pytest.raises(RecipeError, match=r"freeze_observers: .* the same step as start"):
+        make_session(make_model(), freeze_observers=1.1)
+
+
+def test_a_start_behind_the_last_step_is_refused() -> None:
+    with pytest.raises(RecipeError, match="start: the run ends at 4: nothing would be trained"):
+        make_session(make_model(), start=4.0)
+
+
+def test_a_complete_run_without_any_range_is_refused() -> None:
+    model = make_model().eval()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    session = sparsify(model, optimizer, Recipe.of(Quantization(), epochs=1.0), STEPS)
+    train(session, model, range(STEPS))
+    with pytest.raises(RunError, match=r"no activation range of 0, 4 was seen.* training mode"):
+        session.finalize()
+
+
+def test_a_layer_that_was_never_reached_is_noted() -> None:
+    model = make_model()
+    model.add_module("spare", nn.Identity())
+    model.spare.inner = nn.Linear(2, 2)
+    with make_session(model) as session:
+        train(session, model, range(16))
+    assert "no activation range of spare.inner was seen" in "; ".join(session.run.notes)
+
+
+def test_a_run_that_stopped_early_is_noted() -> None:
+    model = make_model()
+    session = make_session(model, start=0.0)
+    session.begin_step()
+    session.finalize()
+    assert "no activation range of 0, 4 was seen" in "; ".join(session.run.notes)
+
+
+def test_notes_are_not_repeated_by_a_resumed_run() -> None:
+    first, second = (nn.Sequential(make_model(), nn.Conv1d(1, 1, 1)) for _ in range(2))
+    session, resumed = (make_session(model, start=0.0) for model in (first, second))
+    session.begin_step()
+    resumed.load_state_dict(copy.deepcopy(session.state_dict()))
+    assert isinstance(second[0][4], FakeLinear)
+    for notes in (session.run.notes, resumed.run.notes):
+        assert notes == ["not quantized, for they are no plain Linear or Conv2d: 1 (Conv1d)"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Distillation(layers=("4",), hardness=0.0), ActivationSparsity(layers=("4",), alpha=0.1)],
+)
+def test_hooks_of_other_modifiers_stay_on_replaced_layers(other: Modifier) -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    qat = Quantization(start=1.0)
+    session = sparsify(model, optimizer, Recipe.of(other, qat, epochs=2.0), STEPS)
+    for step in range(8):
+        images = torch.randn(8, 2, 4, 4, generator=torch.Generator().manual_seed(step))
+        outputs = model(images)
+        plain = nn.functional.cross_entropy(outputs, torch.arange(8) % 4)
+        loss = session.modify_loss(plain, outputs, images)
+        # Student and teacher are the same at first.
+        assert step == 0 or loss > plain
+        loss.backward()
+        session.before_optimizer()
+        optimizer.step()
+        session.after_optimizer()
+        optimizer.zero_grad()
+    assert isinstance(model[4], FakeLinear)
+    session.finalize()
+    assert not model[4]._forward_hooks
 
 
 def test_unknown_layers_are_refused() -> None:

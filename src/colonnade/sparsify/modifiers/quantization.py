@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from colonnade.errors import RecipeError
+from colonnade.errors import RecipeError, RunError
 from colonnade.sparsify.modifier import Action, Modifier, Moment
 
 if TYPE_CHECKING:
+    from colonnade.sparsify.quantize.layers import FakeConv2d, FakeLinear
     from colonnade.sparsify.run import Run
 
 
@@ -39,7 +40,8 @@ class Quantization(Modifier):
                 )
         if self.freeze_observers == self.start:
             raise RecipeError(
-                f"expected more than {self.start:g} (start), got the same: nothing would have a range",
+                f"expected more than {self.start:g} (start), got {self.start:g}: ranges are what "
+                "is seen in between",
                 parameter="freeze_observers",
             )
 
@@ -47,8 +49,24 @@ class Quantization(Modifier):
         """Find the layers."""
         from colonnade.sparsify.quantize.prepare import find_quantizable
 
+        self._check_steps(run)
         chosen = find_quantizable(run.model, self.targets, self.ignore)
         return _Quantize(self, tuple(chosen), run)
+
+    def _check_steps(self, run: Run) -> None:
+        first = run.step_of(self.start)
+        if first >= run.num_steps:
+            raise RecipeError(
+                f"the run ends at {run.num_steps / run.steps_per_epoch:g}: nothing would be "
+                "trained with what 8 bits hold",
+                parameter="start",
+            )
+        stop = self.freeze_observers
+        if stop is not None and run.step_of(stop) <= first:
+            raise RecipeError(
+                f"{stop:g} is the same step as start ({self.start:g}): no range would be seen",
+                parameter="freeze_observers",
+            )
 
 
 class _Quantize(Action):
@@ -62,7 +80,7 @@ class _Quantize(Action):
         if run.step < run.step_of(self._modifier.start):
             return
         if not self._is_prepared:
-            self._prepare(run)
+            self._prepare(run, run.note)
         self._set_phase(run)
 
     def finalize(self, run: Run) -> None:
@@ -73,39 +91,47 @@ class _Quantize(Action):
             self._check_ranges(run)
             bake(run.model)
 
+    def _check_ranges(self, run: Run) -> None:
+        """Without a range an input stays in float: never without a word."""
+        is_ranged = {name: layer.input_fake_quant.enabled for name, layer in self._fakes()}
+        unseen = [name for name, is_seen in is_ranged.items() if not is_seen]
+        if not unseen:
+            return
+        text = f"no activation range of {', '.join(unseen)} was seen"
+        if len(unseen) == len(is_ranged) and run.step >= run.num_steps:
+            raise RunError(
+                f"quantization: {text}: no forward pass in training mode took place between "
+                "start and freeze_observers; call model.train() before training"
+            )
+        run.note(f"{text}: what these layers read stays in float")
+
     def state_dict(self) -> dict[str, Any]:
-        return {"is_prepared": self._is_prepared}
+        # The ranges are in the model's state, too, which trainers load before they have a place.
+        ranges = {name: layer.input_fake_quant.state_dict() for name, layer in self._fakes()}
+        return {"is_prepared": self._is_prepared, "ranges": ranges}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state["is_prepared"] and not self._is_prepared:
-            self._prepare(self._run)
+            # The notes are in the saved run already.
+            self._prepare(self._run, lambda _: None)
             self._set_phase(self._run)
+        saved = state.get("ranges", {})
+        for name, layer in self._fakes():
+            if name in saved:
+                layer.input_fake_quant.load_state_dict(saved[name])
 
-    def _prepare(self, run: Run) -> None:
+    def _fakes(self) -> list[tuple[str, FakeLinear | FakeConv2d]]:
+        from colonnade.sparsify.quantize.layers import FAKES
+
+        layers = [(name, self._run.model.get_submodule(name)) for name in self._names]
+        return [(name, layer) for name, layer in layers if isinstance(layer, FAKES)]
+
+    def _prepare(self, run: Run, note: Callable[[str], None]) -> None:
         from colonnade.sparsify.quantize.prepare import prepare
 
         modules = {name: run.model.get_submodule(name) for name in self._names}
-        for note in prepare(run.model, modules).notes():
-            run.note(note)
+        prepare(run.model, modules, note)
         self._is_prepared = True
-
-    def _check_ranges(self, run: Run) -> None:
-        from colonnade.sparsify.quantize.fake import FakeActivation
-
-        fakes = [
-            (name, module)
-            for name, module in run.model.named_modules()
-            if isinstance(module, FakeActivation)
-        ]
-        missing = [name.rpartition(".")[0] for name, fake in fakes if not fake.enabled]
-        if missing and len(missing) == len(fakes):
-            raise RecipeError(
-                "no activation was seen in training mode between `start` and `freeze_observers`, so "
-                "nothing has a range: start earlier, or put the model into training mode",
-                modifier="quantization",
-            )
-        if missing:
-            run.note(f"without a range, for no activation was seen: {', '.join(missing)}")
 
     def _set_phase(self, run: Run) -> None:
         from colonnade.sparsify.quantize.fake import FakeActivation

@@ -42,11 +42,10 @@ def quantize(
 
     `batches`: a list or a loader, read twice; a tuple is the model's positional arguments, a
     mapping its keywords. `percentile`: share of the values that the method of this name keeps, in
-    percent.
+    percent. What stays in float although it was meant is in a warning.
     """
     _check(batches, method, percentile)
-    for note in prepare(model, find_quantizable(model, targets, ignore)).notes():
-        warnings.warn(note, stacklevel=2)
+    prepare(model, find_quantizable(model, targets, ignore), _warn)
     for module in model.modules():
         if isinstance(module, PassedNorm):
             module.is_folded = True
@@ -108,6 +107,10 @@ def check_batches(batches: Iterable[Any]) -> None:
             "batches: an iterator can be read once, and calibration takes several passes; give a "
             "list or a loader"
         )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=5)
 
 
 def _check(batches: Iterable[Any], method: str, percentile: float) -> None:

@@ -2,7 +2,8 @@
 
 Weights are symmetric by output channel, activations asymmetric by tensor. Zero is an integer of
 both, so that pruned weights and padding stay exactly zero. The gradient passes straight through
-rounding and is cut off where values saturate. The modules have the attributes of torch's own
+rounding and is cut off where values saturate. Scales are float32, whatever the model computes in.
+The modules have the attributes of torch's own
 (scale, zero_point, quant_min, quant_max, ch_axis), by which exporters know them.
 """
 
@@ -37,7 +38,7 @@ def fake_weight(weight: Tensor, scales: Tensor, rows_axis: int = 0) -> Tensor:
 
 def activation_scale(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Scale and zero point of uint8 for a range, which is widened to hold 0."""
-    low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+    low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
     scale = ((high - low) / LEVELS).clamp(min=TINY)
     zero = (-low / scale).round().clamp(0, LEVELS).to(torch.int32)
     return scale, zero
@@ -117,7 +118,7 @@ class FakeActivation(nn.Module):
         low, high = (value.float() for value in values.aminmax())
         low, high = -max_ranks(-low), max_ranks(high)
         if bool(self.is_ranged):
-            self.low.lerp_(low.float(), AVERAGED)
-            self.high.lerp_(high.float(), AVERAGED)
+            self.low.lerp_(low.to(self.low), AVERAGED)
+            self.high.lerp_(high.to(self.high), AVERAGED)
         else:
             self.set_range(float(low), float(high))

@@ -1,8 +1,9 @@
 """Linear and convolutional layers that compute as their int8 form will.
 
-They share the parameters of the layers that they replace, under the same names: optimizers and
-masks that know these keep working. A convolution may have a batch-norm behind it; once its
-statistics are frozen, the weight that is quantized is the folded one, as it will be exported.
+They share the parameters of the layers that they replace, under the same names, and their hooks:
+optimizers, masks and hooks that know these keep working. A convolution may have a batch-norm behind
+it; once its statistics are frozen, the weight that is quantized is the folded one, as it will be
+exported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from colonnade.sparsify.quantize.fake import FakeActivation, FakeWeight
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_is_full_backward_hook",
+)
+"""Where a module keeps what runs around its forward and backward."""
 
 
 class FakeLinear(nn.Linear):
@@ -23,7 +36,7 @@ class FakeLinear(nn.Linear):
         self.input_fake_quant = FakeActivation(self.weight.device)
         self.weight_fake_quant = FakeWeight(self.weight)
         self.train(plain.training)
-        share_hooks(plain, self)
+        _share_hooks(plain, self)
 
     def effective(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias before quantization."""
@@ -51,7 +64,7 @@ class FakeConv2d(nn.Conv2d):
         # In a list: the norm is the model's module, not a part of this one.
         self._norm = [norm]
         self.train(plain.training)
-        share_hooks(plain, self)
+        _share_hooks(plain, self)
 
     @property
     def norm(self) -> PassedNorm | None:
@@ -81,7 +94,6 @@ class PassedNorm(nn.BatchNorm2d):
             if key not in ("_parameters", "_buffers", "_modules"):
                 self.__dict__[key] = value
         self._parameters, self._buffers = plain._parameters, plain._buffers
-        share_hooks(plain, self)
         self.is_folded = False
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
@@ -104,19 +116,11 @@ def fold_norm(
     shift = moved * factors
     if norm.affine:
         shift = shift + norm.bias
-    return weight * factors.reshape(-1, *[1] * (weight.ndim - 1)), shift
+    folded = weight * factors.reshape(-1, *[1] * (weight.ndim - 1))
+    return folded.to(weight.dtype), shift.to(weight.dtype)
 
 
 FAKES = (FakeLinear, FakeConv2d)
-_HOOKS = tuple(
-    name for name in vars(nn.Module()) if name.endswith(("_hooks", "_with_kwargs", "_called"))
-)
-
-
-def share_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Whoever watches a module watches the one in its place, and can let go of it as before."""
-    for name in _HOOKS:
-        new.__dict__[name] = old.__dict__[name]
 
 
 def bake(model: nn.Module) -> None:
@@ -132,14 +136,21 @@ def bake(model: nn.Module) -> None:
             elif bias is not None:
                 module.bias.copy_(bias)
         if isinstance(module, FakeConv2d) and module.norm is not None and module.norm.is_folded:
-            gone = nn.Identity()
-            share_hooks(module.norm, gone)
-            _replace(model, module.norm, gone)
+            identity = nn.Identity()
+            _share_hooks(module.norm, identity)
+            replace(model, module.norm, identity)
             module._norm = [None]
 
 
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in model.modules():
-        for name, child in parent.named_children():
+def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put one module wherever another is: a module that is shared has several names."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
             if child is old:
                 setattr(parent, name, new)
+
+
+def _share_hooks(old: nn.Module, new: nn.Module) -> None:
+    """The very dicts: who holds a handle can remove the hook later."""
+    for name in HOOKS:
+        new.__dict__[name] = old.__dict__[name]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import fx, nn
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modules import find_modules
-from colonnade.sparsify.quantize.layers import FAKES, FakeConv2d, FakeLinear, PassedNorm
+from colonnade.sparsify.quantize.layers import (
+    FAKES,
+    FakeConv2d,
+    FakeLinear,
+    PassedNorm,
+    replace,
+)
 
 QUANTIZABLE = "quantizable"
 """The target that stands for all Linear and Conv2d modules."""
@@ -18,11 +23,14 @@ QUANTIZABLE = "quantizable"
 def find_quantizable(
     model: nn.Module, targets: Sequence[str], ignore: Sequence[str] = ()
 ) -> dict[str, nn.Module]:
-    """The modules that `targets` name, without those that `ignore` names."""
+    """The modules that `targets` name, without those that `ignore` names.
+
+    With those that stay in float for what they are; at least one does not.
+    """
     found: dict[str, nn.Module] = {}
     for target in targets:
         if target == QUANTIZABLE:
-            found |= {name: m for name, m in model.named_modules() if name and _is_layer(m)}
+            found |= {name: m for name, m in model.named_modules() if name and _is_product(m)}
         else:
             found |= find_modules(model, (target,))
     for name in find_modules(model, ignore, "ignore") if ignore else ():
@@ -32,80 +40,38 @@ def find_quantizable(
     return found
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What `prepare` did."""
+def prepare(
+    model: nn.Module, modules: Mapping[str, nn.Module], note: Callable[[str], None]
+) -> list[str]:
+    """Replace these Linear and Conv2d modules, in place; the names of those that were replaced.
 
-    done: tuple[str, ...]
-    left: Mapping[str, str]
-    """Layers that stay in float, and why."""
-    not_folded: tuple[str, ...]
-    """Convolutions that share their weight: a batch-norm behind one of them stays."""
-
-    def notes(self) -> list[str]:
-        """What the user should know."""
-        notes = []
-        if self.left:
-            named = ", ".join(f"{name} ({why})" for name, why in sorted(self.left.items()))
-            notes.append(f"not quantized, for they are no plain Linear or Conv2d: {named}")
-        if self.not_folded:
-            named = ", ".join(self.not_folded)
-            notes.append(f"batch-norms not folded, for the weights before them are shared: {named}")
-        return notes
-
-
-def prepare(model: nn.Module, modules: Mapping[str, nn.Module]) -> Prepared:
-    """Replace these Linear and Conv2d modules in place, under every name that they have."""
+    `note` is told what is not done. A weight that a layer in float has as well stays as it is, and
+    nothing is folded into a weight that two convolutions have: either would change the other one.
+    """
+    chosen = {name: m for name, m in modules.items() if _is_plain(m)}
+    others = {
+        name: f"{name} ({_kind(m)})" for name, m in modules.items() if not isinstance(m, FAKES)
+    }
+    _note(
+        note,
+        "not quantized, for they are no plain Linear or Conv2d: ",
+        [text for name, text in others.items() if name not in chosen],
+    )
+    owners = _owners(model)
+    tied = _tied_to_float(chosen, owners)
+    _note(
+        note,
+        "not quantized, for their weights are those of layers in float too: ",
+        [f"{name} (weight of {', '.join(names)})" for name, names in tied.items()],
+    )
+    done = {name: module for name, module in chosen.items() if name not in tied}
     norms = norms_behind(model)
-    holders = _holders(model)
-    chosen = {id(module) for module in modules.values()}
-    names: dict[int, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        names.setdefault(id(module), []).append(name)
-    done, left, not_folded = [], {}, []
-    for name, module in modules.items():
-        if isinstance(module, FAKES):
-            continue
-        why = _why_not(module, holders, chosen)
-        if why:
-            left[name] = why
-            continue
-        fake: nn.Module
-        if isinstance(module, nn.Linear):
-            fake = FakeLinear(module)
-        else:
-            assert isinstance(module, nn.Conv2d)
-            norm = norms.get(name)
-            if norm is not None and len(holders[id(module.weight)]) > 1:
-                not_folded.append(name)
-                norm = None
-            fake = FakeConv2d(module, _passed(model, norm))
-        for each in names[id(module)]:
-            _set(model, each, fake)
-        done.append(name)
-    return Prepared(tuple(done), left, tuple(not_folded))
-
-
-def _holders(model: nn.Module) -> dict[int, list[tuple[str, nn.Module]]]:
-    """By parameter, the modules that have it."""
-    found: dict[int, list[tuple[str, nn.Module]]] = {}
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            found.setdefault(id(parameter), []).append((name, module))
-    return found
-
-
-def _why_not(
-    module: nn.Module, holders: Mapping[int, list[tuple[str, nn.Module]]], chosen: Container[int]
-) -> str:
-    """Why a module stays in float; nothing if it does not."""
-    if type(module) not in (nn.Linear, nn.Conv2d):
-        return type(module).__name__
-    weight = module._parameters.get("weight")
-    if weight is None:
-        return f"{type(module).__name__} with a computed weight"
-    others = [name for name, holder in holders[id(weight)] if id(holder) not in chosen]
-    return f"weight of {', '.join(others)}" if others else ""
+    shared = [name for name, module in done.items() if name in norms and _is_shared(module, owners)]
+    _note(note, "batch-norms are not folded into convolutions that share parameters: ", shared)
+    for name, module in done.items():
+        norm = None if name in shared else norms.get(name)
+        replace(model, module, _fake(model, module, norm))
+    return list(done)
 
 
 def norms_behind(model: nn.Module) -> dict[str, str]:
@@ -133,11 +99,62 @@ def norms_behind(model: nn.Module) -> dict[str, str]:
 
 
 def _is_plain(module: nn.Module) -> bool:
-    return type(module) in (nn.Linear, nn.Conv2d) or isinstance(module, FAKES)
+    """Whether its class is one that can be replaced, and its weight its own."""
+    return type(module) in (nn.Linear, nn.Conv2d) and set(module._parameters) == {"weight", "bias"}
 
 
-def _is_layer(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+def _is_product(module: nn.Module) -> bool:
+    """Whether it multiplies with weights, whatever becomes of it."""
+    if isinstance(module, FAKES):
+        return False
+    products = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase)
+    return isinstance(module, products) or type(module).__name__ == "Conv1D"
+
+
+def _kind(module: nn.Module) -> str:
+    is_computed = type(module) in (nn.Linear, nn.Conv2d)
+    return f"{type(module).__name__}{' with a computed weight' if is_computed else ''}"
+
+
+def _note(note: Callable[[str], None], text: str, names: Sequence[str]) -> None:
+    if names:
+        note(text + ", ".join(names))
+
+
+def _owners(model: nn.Module) -> dict[nn.Parameter, dict[str, nn.Module]]:
+    """For every parameter the modules that have it, by their names."""
+    owners: dict[nn.Parameter, dict[str, nn.Module]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(parameter, {})[name] = module
+    return owners
+
+
+def _tied_to_float(
+    chosen: Mapping[str, nn.Module], owners: Mapping[nn.Parameter, Mapping[str, nn.Module]]
+) -> dict[str, list[str]]:
+    """Layers whose weight is also that of modules which are not quantized: the names of these."""
+    quantized = {*chosen.values()}
+    found = {
+        name: [
+            other
+            for other, owner in owners[module.get_parameter("weight")].items()
+            if owner not in quantized and not isinstance(owner, FAKES)
+        ]
+        for name, module in chosen.items()
+    }
+    return {name: others for name, others in found.items() if others}
+
+
+def _is_shared(module: nn.Module, owners: Mapping[nn.Parameter, Mapping[str, nn.Module]]) -> bool:
+    return any(len(owners[parameter]) > 1 for parameter in module.parameters())
+
+
+def _fake(model: nn.Module, module: nn.Module, norm: str | None) -> nn.Module:
+    if isinstance(module, nn.Conv2d):
+        return FakeConv2d(module, _passed(model, norm))
+    assert isinstance(module, nn.Linear)
+    return FakeLinear(module)
 
 
 def _passed(model: nn.Module, name: str | None) -> PassedNorm | None:
@@ -148,10 +165,5 @@ def _passed(model: nn.Module, name: str | None) -> PassedNorm | None:
     if not plain.track_running_stats:
         return None
     passed = PassedNorm(plain)
-    _set(model, name, passed)
+    replace(model, plain, passed)
     return passed
-
-
-def _set(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from colonnade.errors import InputError, RecipeError
 from colonnade.sparsify.quantize.calibrate import Method, quantize
@@ -285,7 +286,7 @@ def test_layers_that_are_tied_to_each_other_are_quantized() -> None:
 def test_layers_that_stay_in_float_are_named() -> None:
     net = nn.Sequential(nn.Conv1d(1, 1, 1), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
     nn.utils.parametrizations.weight_norm(net[1])
-    torch.nn.utils.prune.identity(net[2], "weight")
+    prune.identity(net[2], "weight")
     left = r"0 \(Conv1d\), 1 \(ParametrizedLinear\), 2 \(Linear with a computed weight\)"
     with pytest.warns(UserWarning, match=f"not quantized.*: {left}"):
         quantize(net.eval(), [torch.randn(4, 1, 8)])
@@ -330,5 +331,5 @@ def test_models_of_other_floats(dtype: torch.dtype) -> None:
 
 def test_ranges_are_where_the_layer_is() -> None:
     net = nn.Sequential(nn.Linear(2, 2, device="meta"), nn.Conv2d(1, 1, 1, device="meta"))
-    prepare(net, dict(net.named_children()))
+    assert prepare(net, dict(net.named_children()), lambda _: None) == ["0", "1"]
     assert {buffer.device.type for buffer in net.buffers()} == {"meta"}
