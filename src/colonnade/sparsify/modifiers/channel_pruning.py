@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
@@ -27,6 +27,7 @@ class ChannelPruning(Modifier):
     parameters are new objects. Needs torch-pruning.
     """
 
+    needs_end: ClassVar[bool] = True
     sparsity: float
     update_every: Duration | None = None
     schedule: Literal["linear", "cubic", "inverse_cubic"] = "cubic"
@@ -135,6 +136,8 @@ class _Prune(Action):
             self._groups = find_channel_groups(run.model, self._inputs)
             if not self._groups:
                 raise RecipeError("no layer of the model has channels that can go")
+            found = [self._names[id(one)] for group in self._groups for one in group.parameters()]
+            run.claim(self._modifier, found, "zeros")
         return self._groups
 
     def _on_forward(self, _: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
