@@ -202,7 +202,6 @@ def test_a_layer_that_is_replaced_later_is_still_compared() -> None:
     train(session, model, range(4))
     assert model[0] is not plain
     assert len(model[0]._forward_hooks) == 1
-    assert not plain._forward_hooks
     session.finalize()
     assert not model[0]._forward_hooks
 
