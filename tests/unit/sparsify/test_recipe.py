@@ -13,6 +13,7 @@ from colonnade.sparsify.modifiers.constant_pruning import ConstantPruning
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
 from colonnade.sparsify.recipe import Recipe, Stage, load_recipe, read_recipe
 from colonnade.sparsify.registry import MODIFIERS, modifier_class, modifier_name
+from colonnade.sparsify.typed import field_hints
 
 STAGED = """\
 version: 1
@@ -301,6 +302,8 @@ def test_registry_names_every_modifier(name: str) -> None:
     cls = modifier_class(name)
     assert cls.__doc__
     assert MODIFIERS[name].endswith(f":{cls.__name__}")
+    # Names that only type checkers know would leave its fields unchecked.
+    assert not [hint for hint in field_hints(cls).values() if isinstance(hint, str)]
 
 
 def test_modifier_name() -> None:
