@@ -185,10 +185,12 @@ def test_an_evaluation_before_the_step_does_not_count() -> None:
 def test_a_session_that_breaks_off_leaves_no_hooks() -> None:
     model, teacher = make_model(), make_model(1)
     changes = {"teacher": "given", "layers": ("0",)}
-    with pytest.raises(RuntimeError, match="the loss is nan"):
-        with make_session(model, teacher, **changes) as session:
-            outputs = model(make_batch(0)[0])
-            session.step(outputs.sum() * math.nan, outputs, make_batch(0))
+    with (
+        pytest.raises(RuntimeError, match="the loss is nan"),
+        make_session(model, teacher, **changes) as session,
+    ):
+        outputs = model(make_batch(0)[0])
+        session.step(outputs.sum() * math.nan, outputs, make_batch(0))
     modules = [*model.modules(), *teacher.modules()]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 

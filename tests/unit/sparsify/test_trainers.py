@@ -85,8 +85,30 @@ class Sentences(Dataset[dict[str, Tensor]]):
         return {"input_ids": tokens, "labels": (tokens.sum() % 2).long()}
 
 
-def tiny_bert() -> Any:
-    torch.manual_seed(0)
+class Texts(Sentences):
+    """Every token is to be predicted, but for some that do not count."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        tokens = self.tokens[index]
+        return {"input_ids": tokens, "labels": tokens}
+
+
+def tiny_llama(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=30,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=16,
+    )
+    return transformers.LlamaForCausalLM(config)
+
+
+def tiny_bert(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
     config = transformers.BertConfig(
         vocab_size=30,
         hidden_size=16,
@@ -119,7 +141,11 @@ def hugging(
     )
     model = tiny_bert()
     trainer = transformers.Trainer(
-        model, args, train_dataset=Sentences(), eval_dataset=Sentences(), callbacks=[callback]
+        model,
+        args,
+        train_dataset=Sentences(),
+        eval_dataset=Sentences(),
+        callbacks=None if callback is None else [callback],
     )
     return trainer, model
 
@@ -191,6 +217,146 @@ def test_transformers_trainer_resumes_with_the_same_bits(tmp_path: Path, modifie
     again, model = hugging(tmp_path, transformers_trainer.SparsifyCallback(recipe_of(modifiers)))
     again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
     assert_same_bits(model, whole)
+
+
+def test_transformers_trainer_resumes_from_the_folder_it_is_told(tmp_path: Path) -> None:
+    first, _ = hugging(tmp_path / "first", transformers_trainer.SparsifyCallback(RECIPE))
+    first.train()
+    # One of the same step, of another run, lies where the second run writes.
+    other = LearningRate(init=1e-2, schedule="linear")
+    stale = transformers_trainer.SparsifyCallback(Recipe.of(other, epochs=2.0))
+    hugging(tmp_path / "second", stale)[0].train()
+    callback = transformers_trainer.SparsifyCallback(RECIPE)
+    again, model = hugging(tmp_path / "second", callback)
+    again.train(resume_from_checkpoint=str(tmp_path / "first" / "checkpoint-3"))
+    assert_same_bits(model, first.model)
+    last, model = hugging(tmp_path / "second", transformers_trainer.SparsifyCallback(RECIPE))
+    last.train(resume_from_checkpoint=True)
+    assert_same_bits(model, first.model)
+
+
+def test_a_transformers_checkpoint_without_the_recipe_is_refused(tmp_path: Path) -> None:
+    hugging(tmp_path, None)[0].train()
+    again, model = hugging(tmp_path, transformers_trainer.SparsifyCallback(RECIPE))
+    with pytest.raises(CheckpointError, match="checkpoint-3.*was it saved without the recipe"):
+        again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert num_hooks(model) == 0
+
+
+def num_hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+class Interrupt(transformers.TrainerCallback):  # type: ignore[misc]  # untyped base
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+
+HOOKED = "{distillation: {layers: [bert.encoder]}}, {activation_sparsity: {layers: [Linear]}}"
+
+
+def test_a_transformers_training_that_breaks_off_lets_go_of_the_model(tmp_path: Path) -> None:
+    def break_off(callback: Any) -> Any:
+        trainer, model = hugging(tmp_path, callback)
+        trainer.add_callback(Interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+        return model
+
+    with transformers_trainer.SparsifyCallback(recipe_of(HOOKED)) as callback:
+        model = break_off(callback)
+        assert num_hooks(model) > 0
+    assert num_hooks(model) == 0
+    assert callback.session.run.step == 2
+
+    # The next training of a callback, or of a model, lets go of what broke off before.
+    callback = transformers_trainer.SparsifyCallback(recipe_of(HOOKED))
+    model = break_off(callback)
+    trainer, other = hugging(tmp_path, callback)
+    trainer.train()
+    assert num_hooks(model) == num_hooks(other) == 0
+    model = break_off(callback)
+    trainer, _ = hugging(tmp_path, transformers_trainer.SparsifyCallback(recipe_of(HOOKED)))
+    trainer.model = trainer.model_wrapped = trainer.callback_handler.model = model
+    trainer.train()
+    assert num_hooks(model) == 0
+
+
+class Counts(nn.Module):
+    """A classifier that takes no keywords: the Trainer divides its loss itself."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        return self.inner(input_ids=input_ids, labels=labels)
+
+
+ACCUMULATED = {
+    # Told the number of items, and divides by it.
+    "llama": (tiny_llama, Texts, "re:.*mlp.*"),
+    # Told the number of items, and does not look at it.
+    "bert": (tiny_bert, Sentences, "GELUActivation"),
+    "not told": (lambda seed=0: Counts(tiny_bert(seed)), Sentences, "GELUActivation"),
+}
+ADDED = {
+    "distillation": "{distillation: {teacher: given, hardness: 1.0}}",
+    "half of it": "{distillation: {teacher: given, hardness: 0.5}}",
+    "activation_sparsity": "{activation_sparsity: {layers: ['LAYERS'], alpha: 10}}",
+}
+
+
+@pytest.mark.parametrize("added", ADDED)
+@pytest.mark.parametrize("kind", ACCUMULATED)
+def test_what_is_added_to_the_loss_weighs_the_same_however_it_is_accumulated(
+    tmp_path: Path, kind: str, added: str
+) -> None:
+    make, data, layers = ACCUMULATED[kind]
+    recipe = recipe_of(ADDED[added].replace("LAYERS", layers))
+
+    def first_norms(batch: int, accumulate: int) -> tuple[list[float], float]:
+        model, norms = make().train(), Norms()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        callback = transformers_trainer.SparsifyCallback(recipe, teacher=make(1))
+        args = transformers.TrainingArguments(
+            output_dir=str(tmp_path),
+            num_train_epochs=2,
+            max_steps=3,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulate,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            seed=1,
+            max_grad_norm=0.0,
+        )
+        trainer = transformers.Trainer(
+            model, args, train_dataset=data(), callbacks=[callback, norms]
+        )
+        trainer.train()
+        return norms.seen, callback.session.history.last("loss") or 0.0
+
+    # 16 samples: the second step of an accumulated epoch of 12 has fewer batches.
+    whole, parts, ragged = first_norms(8, 1), first_norms(2, 4), first_norms(1, 12)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-4)
+    assert parts[1] == pytest.approx(whole[1], rel=1e-4)
+    assert ragged[0][1] == pytest.approx(first_norms(4, 3)[0][1], rel=1e-4)
+
+
+class Norms(transformers.TrainerCallback):  # type: ignore[misc]  # untyped base
+    """Writes down the norm of the gradients of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_pre_optimizer_step(self, *_: Any, model: nn.Module, **__: Any) -> None:
+        squares = (p.grad.square().sum() for p in model.parameters() if p.grad is not None)
+        self.seen.append(float(sum(squares)) ** 0.5)
 
 
 def assert_same_bits(model: nn.Module, whole: nn.Module) -> None:
@@ -359,6 +525,60 @@ def test_loss_modifiers_and_nan_in_lightning(tmp_path: Path) -> None:
     bad = lightning_trainer.SparsifyCallback(Recipe.of(Scaled(factor=float("nan")), epochs=1.0))
     with pytest.raises(RunError, match="the loss is nan in step 0"):
         lit_trainer(tmp_path, bad, 1, enable_checkpointing=False).fit(Lit(), loader())
+
+
+class Returns(Lit):
+    """What training_step returns, and how it calls the module, are to be chosen."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def training_step(self, batch: Any, _: int) -> Any:
+        x, y = batch
+        logits = self.forward(x) if "aside" in self.kind else self(x)
+        if "twice" in self.kind:
+            self(x)
+        loss = nn.functional.cross_entropy(logits, y)
+        kinds = {"loss": {"loss": loss}, "logits": {"loss": loss, "logits": logits}}
+        kinds["outputs"] = {"loss": loss, "outputs": (logits, None)}
+        return kinds.get(self.kind.split()[0], loss)
+
+
+def distilled(tmp_path: Path, kind: str) -> tuple[Returns, Tensor]:
+    torch.manual_seed(3)
+    teacher = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 2))
+    recipe = recipe_of("{distillation: {teacher: given, hardness: 1.0}}")
+    callback = lightning_trainer.SparsifyCallback(recipe, teacher=teacher)
+    module = Returns(kind)
+    start = module.head.weight.detach().clone()
+    lit_trainer(tmp_path, callback, enable_checkpointing=False).fit(module, loader())
+    assert num_hooks(module) == 0
+    return module, start
+
+
+@pytest.mark.parametrize(
+    "kind", ["tensor", "loss", "logits", "outputs", "logits aside", "logits twice"]
+)
+def test_lightning_distils_from_what_the_module_returned(tmp_path: Path, kind: str) -> None:
+    module, start = distilled(tmp_path, kind)
+    assert not torch.equal(module.head.weight, start)
+    assert_same_bits(module, distilled(tmp_path, "tensor")[0])
+
+
+@pytest.mark.parametrize("kind", ["tensor aside", "tensor twice", "loss aside"])
+def test_lightning_says_what_distillation_needs(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(RecipeError, match='return {"loss": loss, "logits": logits}'):
+        distilled(tmp_path, kind)
+
+
+def test_lightning_refuses_to_change_a_loss_that_it_does_not_see(tmp_path: Path) -> None:
+    module = Lit()
+    module.automatic_optimization = False
+    callback = lightning_trainer.SparsifyCallback(recipe_of("distillation"))
+    with pytest.raises(RecipeError, match="automatic optimization"):
+        lit_trainer(tmp_path, callback, enable_checkpointing=False).fit(module, loader())
+    assert num_hooks(module) == 0
 
 
 def test_what_does_not_fit_is_refused_before_training(tmp_path: Path) -> None:

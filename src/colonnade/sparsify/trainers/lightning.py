@@ -75,6 +75,7 @@ class SparsifyCallback(pl.Callback):
             teacher=self._teacher,
         )
         try:
+            self._check_loss_is_seen(pl_module)
             self._resume(pl_module)
             self._restore_strictness(pl_module)
         except BaseException:
@@ -144,6 +145,13 @@ class SparsifyCallback(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Kept until the training starts."""
         self._saved = state_dict
+
+    def _check_loss_is_seen(self, module: pl.LightningModule) -> None:
+        if self.session.changes_loss and not module.automatic_optimization:
+            raise RecipeError(
+                "the recipe changes the loss, which a module that optimizes by itself does not "
+                "show: use Lightning's automatic optimization"
+            )
 
     def _resume(self, module: pl.LightningModule) -> None:
         if self._module_state is None:
