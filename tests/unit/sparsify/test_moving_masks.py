@@ -45,6 +45,23 @@ def test_movement_prunes_what_shrinks_though_it_is_large() -> None:
     assert (layer.weight != 0).tolist() == [[False, True, False, True]]
 
 
+def test_movement_keeps_the_values_of_pruned_weights_and_brings_them_back() -> None:
+    layer = make_layer([[1.0, 2.0, 3.0, 4.0]])
+    modifier = MovementPruning(end=5.0, init_sparsity=0.5, final_sparsity=0.5)
+    with session(layer, modifier, epochs=5.0, lr=0.0) as s:
+        seen = []
+        for gradient in ([-5.0, -5.0, 1.0, 1.0], [9.0, 9.0, -9.0, -9.0], [0.0] * 4, [0.0] * 4):
+            s.step(slope(layer, [gradient]))
+            seen.append(layer.weight.detach()[0].tolist())
+        [[_, state]] = s.state_dict()["actions"]
+    # Magnitudes; then the scores 5, 10, -3, -4; then -4, -8, 24, 32.
+    assert seen[0] == [0.0, 0.0, 3.0, 4.0]
+    assert seen[1] == [1.0, 2.0, 0.0, 0.0]
+    assert seen[2:] == [[0.0, 0.0, 3.0, 4.0]] * 2
+    assert state["sums"]["weight"].tolist() == [[-4.0, -8.0, 24.0, 32.0]]
+    assert state["values"]["weight"].tolist() == [[1.0, 2.0, 0.0, 0.0]]
+
+
 def test_acdc_alternates_and_ends_compressed() -> None:
     torch.manual_seed(0)
     layer = nn.Linear(10, 10)
