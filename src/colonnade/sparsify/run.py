@@ -42,6 +42,8 @@ class Run:
     teacher: nn.Module | None = None
     sample_losses: Callable[[], Iterator[Tensor]] | None = None
     """Losses of fresh batches, with their graphs, for modifiers that sample gradients."""
+    is_sampling: bool = False
+    """Whether forwards are those of `sample_losses`, and no part of a training step."""
     step: int = 0
     """Optimizer steps that are complete."""
     notes: list[str] = field(default_factory=list)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +15,10 @@ from colonnade.errors import RecipeError
 from colonnade.sparsify import Modifier, Recipe, Session, sparsify
 from colonnade.sparsify.modifiers.acdc import ACDC
 from colonnade.sparsify.modifiers.gradual_magnitude import GradualMagnitude
+from colonnade.sparsify.modifiers.mfac import MFACPruning
 from colonnade.sparsify.modifiers.movement import MovementPruning
+from colonnade.sparsify.modifiers.nm_flow import NMFlow
+from colonnade.sparsify.modifiers.obs import OBSPruning
 from colonnade.sparsify.modifiers.powerpropagation import Powerpropagation
 from colonnade.sparsify.modifiers.rigl import RigL, erdos_renyi
 from colonnade.sparsify.modifiers.top_kast import TopKAST
@@ -43,6 +48,23 @@ def test_movement_prunes_what_shrinks_though_it_is_large() -> None:
             # The first and third weight move towards zero, the others away from it.
             s.step(slope(layer, [[1.0, -1.0, -1.0, -1.0]]))
     assert (layer.weight != 0).tolist() == [[False, True, False, True]]
+
+
+def test_movement_keeps_the_values_of_pruned_weights_and_brings_them_back() -> None:
+    layer = make_layer([[1.0, 2.0, 3.0, 4.0]])
+    modifier = MovementPruning(end=5.0, init_sparsity=0.5, final_sparsity=0.5)
+    with session(layer, modifier, epochs=5.0, lr=0.0) as s:
+        seen = []
+        for gradient in ([-5.0, -5.0, 1.0, 1.0], [9.0, 9.0, -9.0, -9.0], [0.0] * 4, [0.0] * 4):
+            s.step(slope(layer, [gradient]))
+            seen.append(layer.weight.detach()[0].tolist())
+        [[_, state]] = s.state_dict()["actions"]
+    # Magnitudes; then the scores 5, 10, -3, -4; then -4, -8, 24, 32.
+    assert seen[0] == [0.0, 0.0, 3.0, 4.0]
+    assert seen[1] == [1.0, 2.0, 0.0, 0.0]
+    assert seen[2:] == [[0.0, 0.0, 3.0, 4.0]] * 2
+    assert state["sums"]["weight"].tolist() == [[-4.0, -8.0, 24.0, 32.0]]
+    assert state["values"]["weight"].tolist() == [[1.0, 2.0, 0.0, 0.0]]
 
 
 def test_acdc_alternates_and_ends_compressed() -> None:
@@ -190,3 +212,60 @@ def test_a_resumed_run_ends_with_the_same_bits(modifier: Modifier) -> None:
         return torch.cat([p.detach().flatten() for p in model.parameters()])
 
     assert torch.equal(run(None), run(5))
+
+
+def losses_of(model: nn.Module) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    while True:
+        yield model(torch.randn(5, 8, generator=generator)).square().sum()
+
+
+STEPPED: list[tuple[Modifier, int]] = [
+    (MovementPruning(end=8.0, init_sparsity=0.5, final_sparsity=0.5), 32),
+    (MFACPruning(end=8.0, init_sparsity=0.5, final_sparsity=0.5), 32),
+    (OBSPruning(end=8.0, init_sparsity=0.5, final_sparsity=0.5, num_grads=4), 32),
+    (ACDC(sparsity=0.5, phase=1.0, end=8.0, scope="layer"), 32),
+    (RigL(sparsity=0.5, update_every=1.0, end=8.0, allocation="uniform"), 32),
+    (NMFlow(pattern="2:4", flow="ste", end=8.0), 32),
+]
+
+
+@pytest.mark.parametrize(
+    ("modifier", "kept"), STEPPED, ids=[type(modifier).__name__ for modifier, _ in STEPPED]
+)
+@pytest.mark.parametrize("skipped", [0, 3, 7])
+def test_a_skipped_step_changes_no_score_and_no_count(
+    modifier: Modifier, kept: int, skipped: int
+) -> None:
+    """A step that the gradient scaler gives up has no gradients at all."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    s = sparsify(
+        model,
+        optimizer,
+        Recipe.of(modifier, epochs=8.0),
+        1,
+        sample_losses=lambda: losses_of(model),
+    )
+    losses = losses_of(model)
+    for step in range(8):
+        if step != skipped:
+            s.step(next(losses))
+        else:
+            s.begin_step()
+            optimizer.zero_grad()
+            before = copy.deepcopy(state_of(s))
+            s.before_optimizer()
+            s.after_optimizer()
+            torch.testing.assert_close(state_of(s), before, rtol=0, atol=0)
+        for name, mask in s.masks.state_dict().items():
+            assert int(mask.sum()) == (kept if name == "0.weight" else kept // 2), step
+    s.finalize()
+    assert int(s.masks["0.weight"].sum()) == kept
+    assert all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+def state_of(s: Session) -> list[Any]:
+    [(_, state)] = s.state_dict()["actions"]
+    return [s.masks.state_dict(), state, s.run.model.state_dict()]

@@ -35,12 +35,14 @@ class ActivationSparsity(Modifier):
         """Find the layers."""
         from colonnade.sparsify.modules import find_modules
 
-        return _Regularise(self, list(find_modules(run.model, self.layers, "layers").values()))
+        modules = find_modules(run.model, self.layers, "layers").values()
+        return _Regularise(self, list(modules), run)
 
 
 class _Regularise(Action):
-    def __init__(self, modifier: ActivationSparsity, modules: list[nn.Module]) -> None:
+    def __init__(self, modifier: ActivationSparsity, modules: list[nn.Module], run: Run) -> None:
         self._modifier = modifier
+        self._run = run
         self._seen: list[Tensor] = []
         self._handles = [module.register_forward_hook(self._keep) for module in modules]
 
@@ -65,8 +67,8 @@ class _Regularise(Action):
 
     def _keep(self, module: nn.Module, inputs: Any, made: Tensor) -> None:
         del inputs
-        # Evaluations in between are not a part of the loss.
-        if module.training and made.requires_grad:
+        # Evaluations in between and sampled forwards are not a part of the loss.
+        if module.training and made.requires_grad and not self._run.is_sampling:
             self._seen.append(made)
 
 

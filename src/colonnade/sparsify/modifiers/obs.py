@@ -23,8 +23,9 @@ class OBSPruning(GradualPruning):
     them: oBERT (Kurtic et al. 2022, arXiv 2203.07259), with the empirical Fisher in blocks.
 
     Before every update `num_grads` gradients are sampled (the session's `sample_losses`). A block
-    is `fisher_block` consecutive weights of a row; memory is `fisher_block` floats a weight. Blocks
-    1xC of weights are scored and removed as one where C divides `fisher_block`.
+    is `fisher_block` consecutive weights of a row; memory is `fisher_block` doubles a weight.
+    Blocks 1xC of weights are scored and removed as one where C divides `fisher_block`. Frozen
+    layers are left dense.
     """
 
     num_grads: int = 1024
@@ -34,6 +35,11 @@ class OBSPruning(GradualPruning):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, "num_grads", "damping", "fisher_block")
+
+    def why_not(self, layer: Layer, pattern: Pattern) -> str:
+        """Nothing is known of a frozen layer."""
+        frozen = "" if layer.weight.requires_grad else "it is frozen and has no gradients"
+        return super().why_not(layer, pattern) or frozen
 
     def make_scorer(self, run: Run, layers: list[Layer], pattern: Pattern) -> Scorer:
         """Refused without a source of gradients."""
@@ -64,7 +70,7 @@ class _Surgeon(Scorer):
         for gradients in sample_gradients(run, self._layers, asked.num_grads):
             for layer in self._layers:
                 fishers[layer.name].add(layer.matrix(gradients[layer.name]))
-        self._inverses = {name: fisher.inverse for name, fisher in fishers.items()}
+        self._inverses = {name: fishers.pop(name).inverse() for name in list(fishers)}
 
     def scores(self, layer: Layer) -> Tensor:
         from colonnade.sparsify.fisher import removal_costs
