@@ -44,9 +44,13 @@ class Target:
         if len(given) != 1:
             raise InputError("give one target: a speed-up, a latency or a sparsity")
         if self.speedup is not None and not 1.0 < self.speedup < math.inf:
-            raise InputError(f"target speed-up {self.speedup:g}: expected more than 1, as 2.5")
+            raise InputError(
+                f"target speed-up {self.speedup:g}: expected more than 1 and finite, as 2.5"
+            )
         if self.latency_ms is not None and not 0 < self.latency_ms < math.inf:
-            raise InputError(f"target latency {self.latency_ms:g} ms: expected more than 0")
+            raise InputError(
+                f"target latency {self.latency_ms:g} ms: expected more than 0 and finite"
+            )
         if self.sparsity is not None and not 0 < self.sparsity < 1:
             raise InputError(f"target sparsity {self.sparsity:g}: expected a share, as 0.8")
 
