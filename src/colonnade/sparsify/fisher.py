@@ -216,4 +216,4 @@ def _factor(products: Tensor, damping: float) -> Tensor:
 
 
 def _count(gradients: Tensor) -> int:
-    return max(1, VALUES_AT_ONCE // gradients[0].numel())
+    return max(1, VALUES_AT_ONCE // int(gradients[0].numel()))
