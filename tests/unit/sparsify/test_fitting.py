@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -56,7 +56,7 @@ def prune(
     return session.run.notes
 
 
-MODIFIERS: list[tuple[type[Modifier], dict[str, Any]]] = [
+MODIFIERS: list[tuple[Callable[..., Modifier], dict[str, Any]]] = [
     (GradualMagnitude, {"pattern": "2:4"}),
     (GradualMagnitude, {"pattern": "1x4", "final_sparsity": 0.5}),
     (ACDC, {"pattern": "2:4", "sparsity": 0.5, "scope": "layer", "phase": 1.0}),
@@ -68,7 +68,7 @@ MODIFIERS: list[tuple[type[Modifier], dict[str, Any]]] = [
 @pytest.mark.parametrize(("kind", "options"), MODIFIERS)
 @pytest.mark.parametrize("target", ["prunable", "Conv2d", "re:0"])
 def test_a_layer_that_cannot_have_the_pattern_is_left_dense(
-    kind: type[Modifier], options: dict[str, Any], target: str
+    kind: Callable[..., Modifier], options: dict[str, Any], target: str
 ) -> None:
     model = make_model()
     notes = prune(model, kind(targets=(target, "3"), **({"end": 1.0} | options)))
@@ -83,7 +83,7 @@ def test_a_layer_that_cannot_have_the_pattern_is_left_dense(
 @pytest.mark.parametrize(("kind", "options"), MODIFIERS)
 @pytest.mark.parametrize("target", ["0", "0.weight"])
 def test_a_layer_that_is_named_itself_is_an_error(
-    kind: type[Modifier], options: dict[str, Any], target: str
+    kind: Callable[..., Modifier], options: dict[str, Any], target: str
 ) -> None:
     with pytest.raises(
         RecipeError, match=r"targets: layer 0\.weight cannot be pruned: .* straddle"
@@ -94,7 +94,7 @@ def test_a_layer_that_is_named_itself_is_an_error(
 
 
 @pytest.mark.parametrize(("kind", "options"), MODIFIERS)
-def test_nothing_left_is_an_error(kind: type[Modifier], options: dict[str, Any]) -> None:
+def test_nothing_left_is_an_error(kind: Callable[..., Modifier], options: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"no layer is left that can be pruned: 0\.weight: .* 6"):
         start(make_model(), kind(targets=("Conv2d",), **({"end": 1.0} | options)), (2, 6, 4, 4))
 

@@ -107,6 +107,57 @@ def test_rigl_moves_to_the_largest_gradients_and_keeps_the_count() -> None:
     assert int(s.masks["weight"].sum()) == 4
 
 
+def test_rigl_moves_within_the_groups_of_nm() -> None:
+    layer = make_layer([[4.0, 3.0, 2.0, 1.0, 0.5, 8.0, 7.0, 6.0]])
+    modifier = RigL(
+        sparsity=0.5, update_every=1.0, end=10.0, fraction=0.5, allocation="uniform", pattern="2:4"
+    )
+    with session(layer, modifier, epochs=10.0) as s:
+        s.step(slope(layer, [[0.0] * 8]))
+        first, second = [True, True, False, False], [False, True, True, False]
+        assert s.masks["weight"].tolist() == [first + second]
+        # Half of 4: 3.0 and 4.0 are the smallest, and the largest gradient of their group is taken.
+        s.step(slope(layer, [[0.0, 0.0, 1.0, 2.0, 9.0, 0.0, 0.0, 9.0]]))
+        assert s.masks["weight"].tolist() == [[False, False, True, True, *second]]
+        for step in range(8):
+            s.step(slope(layer, torch.randn(1, 8, generator=seeded(step)).tolist()))
+            assert s.masks["weight"].reshape(-1, 4).sum(1).tolist() == [2, 2]
+
+
+def test_rigl_keeps_what_it_cannot_move_within_a_group() -> None:
+    layer = make_layer([[4.0, 3.0, 2.0, 1.0]])
+    modifier = RigL(
+        sparsity=0.25, update_every=1.0, end=9.0, fraction=1.0, allocation="uniform", pattern="3:4"
+    )
+    with session(layer, modifier, epochs=2.0) as s:
+        for _ in range(2):
+            s.step(slope(layer, [[0.0, 0.0, 0.0, 1.0]]))
+    assert s.masks["weight"].tolist() == [[True, True, False, True]]
+
+
+@pytest.mark.parametrize(("pattern", "allocation"), [("1x4", "erk"), ("4x1", "uniform")])
+def test_rigl_moves_whole_blocks(pattern: str, allocation: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(32, 4))
+    modifier = RigL(sparsity=0.5, update_every=1.0, end=6.0, pattern=pattern, allocation=allocation)
+    masks, counts = [], []
+    with session(model, modifier, epochs=6.0) as s:
+        for _ in range(6):
+            s.step(model(torch.randn(2, 8, 4, 4)).square().sum())
+            masks.append(s.masks["0.weight"])
+            counts.append([int(s.masks[name].sum()) for name in s.masks])
+    assert not torch.equal(masks[0], masks[-1])
+    assert all(count == counts[0] for count in counts)
+    assert sum(counts[0]) == pytest.approx(352, abs=4)
+    for mask in masks:
+        blocks = mask.movedim(0 if pattern == "4x1" else 1, -1).reshape(-1, 4).sum(1)
+        assert set(blocks.tolist()) == {0, 4}
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def test_erdos_renyi_shares_out_everything_and_fills_small_layers_first() -> None:
     sizes, shares = [100, 1000, 5000], [0.2, 0.06, 0.03]
     for total in (100, 600, 3000, 6100):
@@ -173,6 +224,11 @@ def test_powers_and_masks_together() -> None:
         (lambda: ACDC(sparsity=0.5, pattern="2:4"), "scope"),
         (lambda: RigL(sparsity=0.5, update_every=0.0), "update_every"),
         (lambda: RigL(sparsity=0.5, update_every=1.0, fraction=0.0), "fraction"),
+        (lambda: RigL(sparsity=0.5, update_every=1.0, pattern="2:4"), "allocation"),
+        (
+            lambda: RigL(sparsity=0.7, update_every=1.0, pattern="2:4", allocation="uniform"),
+            "2:4 is a sparsity of 0.5, got 0.7",
+        ),
         (lambda: TopKAST(forward_sparsity=0.5, backward_sparsity=0.6), "backward_sparsity"),
         (lambda: Powerpropagation(alpha=0.5), "alpha"),
     ],

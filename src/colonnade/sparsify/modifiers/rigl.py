@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from colonnade.errors import RecipeError
 from colonnade.sparsify.modifier import Action, Duration, Modifier, check_share
+from colonnade.sparsify.pattern import NM, Pattern, parse_pattern
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,9 @@ class RigL(Modifier):
 
     The share that moves falls from `fraction` by half a cosine to zero at `end`. `allocation` "erk"
     keeps more in layers with few weights (Erdos-Renyi-kernel), at `sparsity` of all together.
+
+    Blocks, filters and channels move as a whole, by the means of their weights and gradients; with
+    N:M, weights give way to others of their group.
     """
 
     needs_end: ClassVar[bool] = True
@@ -33,6 +37,7 @@ class RigL(Modifier):
     update_every: Duration
     fraction: float = 0.3
     allocation: Literal["uniform", "erk"] = "erk"
+    pattern: str = "unstructured"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,15 +52,22 @@ class RigL(Modifier):
                 f"expected more than 0, got {self.update_every:g}", parameter="update_every"
             )
 
+        pattern = parse_pattern(self.pattern)
+        if isinstance(pattern, NM):
+            self._check_nm(1 - pattern.n / pattern.m)
+
     def initialize(self, run: Run) -> Action:
         """Find the layers, and how many weights each keeps."""
+        from colonnade.sparsify.fitting import keep_fitting, why_not
         from colonnade.sparsify.layers import find_layers
 
         if self.end is None:
             raise RecipeError("is needed: when the masks stop to move", parameter="end")
-        layers = find_layers(run.model, self.targets, self.ignore)
+        pattern = parse_pattern(self.pattern)
+        found = find_layers(run.model, self.targets, self.ignore)
+        layers = keep_fitting(found, self.targets, lambda layer: why_not(layer, pattern), run.note)
         run.claim(self, [layer.name for layer in layers], "zeros")
-        return _Rewire(self, layers)
+        return _Rewire(self, pattern, layers)
 
     def moved_share(self, progress: float) -> float:
         """The share of the weights that moves when `progress` of the time is over.
@@ -65,20 +77,27 @@ class RigL(Modifier):
         """
         return round(self.fraction / 2 * (1 + math.cos(math.pi * progress)), 12)
 
+    def _check_nm(self, sparsity: float) -> None:
+        if self.allocation != "uniform":
+            raise RecipeError("N:M fixes the sparsity of every layer", parameter="allocation")
+        if abs(self.sparsity - sparsity) > 0.005:
+            raise RecipeError(
+                f"{self.pattern} is a sparsity of {sparsity:g}, got {self.sparsity:g}",
+                parameter="sparsity",
+            )
+
 
 class _Rewire(Action):
-    def __init__(self, modifier: RigL, layers: list[Layer]) -> None:
+    def __init__(self, modifier: RigL, pattern: Pattern, layers: list[Layer]) -> None:
         self._modifier = modifier
+        self._pattern = pattern
         self._layers = layers
 
     def before_step(self, run: Run) -> None:
         if run.step != run.step_of(self._modifier.start):
             return
-        from colonnade.sparsify.groups import keep_best
-
         for layer, kept in zip(self._layers, _num_kept(self._modifier, self._layers), strict=True):
-            mask = keep_best(layer.weight.detach().abs().flatten(), kept)
-            run.masks.hold(layer.name, mask.reshape(layer.weight.shape))
+            run.masks.hold(layer.name, layer.in_shape(_first(layer, kept, self._pattern)))
 
     def before_optimizer(self, run: Run) -> None:
         assert self._modifier.end is not None
@@ -89,25 +108,58 @@ class _Rewire(Action):
         share = self._modifier.moved_share((run.step - first) / (last - first))
         for layer in self._layers:
             if layer.weight.grad is not None:
-                mask = _rewired(layer, run.masks[layer.name], share)
-                run.masks.hold(layer.name, mask)
+                mask = _rewired(layer, run.masks[layer.name], share, self._pattern)
+                run.masks.hold(layer.name, layer.in_shape(mask))
         for group in run.optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
 
-def _rewired(layer: Layer, mask: Tensor, share: float) -> Tensor:
-    from colonnade.sparsify.groups import keep_best
+def _first(layer: Layer, num_kept: int, pattern: Pattern) -> Tensor:
+    from colonnade.sparsify.groups import keep_best, keep_nm, make_groups
+
+    size = layer.matrix().abs()
+    if isinstance(pattern, NM):
+        return keep_nm(size, pattern.n, pattern.m)
+    groups = make_groups(size, pattern, layer.taps)
+    share = num_kept / size.numel()
+    return groups.expand(keep_best(groups.scores, round(share * groups.scores.numel())))
+
+
+def _rewired(layer: Layer, mask: Tensor, share: float, pattern: Pattern) -> Tensor:
+    """The next mask of the matrix; as many groups as before stay."""
+    from colonnade.sparsify.groups import make_groups
 
     assert layer.weight.grad is not None
-    flat = mask.flatten()
-    num_kept = int(flat.sum())
-    num_moved = min(round(share * num_kept), flat.numel() - num_kept)
-    size = layer.weight.detach().abs().flatten()
-    stays = keep_best(size.masked_fill(~flat, -math.inf), num_kept - num_moved)
-    pull = layer.weight.grad.abs().flatten()
-    grows = keep_best(pull.masked_fill(flat, -math.inf), num_moved)
-    return (stays | grows).reshape(mask.shape)
+    size, pull = layer.matrix().abs(), layer.matrix(layer.weight.grad).abs()
+    held = layer.matrix(mask)
+    if isinstance(pattern, NM):
+        return _move_within(size, pull, held, share, pattern)
+    groups = make_groups(size, pattern, layer.taps)
+    pulls = make_groups(pull, pattern, layer.taps).scores
+    is_held = make_groups(held.to(size.dtype), pattern, layer.taps).scores > 0.5
+    return groups.expand(_move(groups.scores, pulls, is_held, share))
+
+
+def _move(size: Tensor, pull: Tensor, held: Tensor, share: float) -> Tensor:
+    from colonnade.sparsify.groups import keep_best
+
+    num_kept = int(held.sum())
+    num_moved = min(round(share * num_kept), held.numel() - num_kept)
+    stays = keep_best(size.masked_fill(~held, -math.inf), num_kept - num_moved)
+    grows = keep_best(pull.masked_fill(held, -math.inf), num_moved)
+    return stays | grows
+
+
+def _move_within(size: Tensor, pull: Tensor, held: Tensor, share: float, pattern: NM) -> Tensor:
+    from colonnade.sparsify.groups import keep_best, keep_nm
+
+    num_kept = int(held.sum())
+    largest = size.masked_fill(~held, -math.inf).flatten()
+    stays = keep_best(largest, num_kept - round(share * num_kept)).reshape(held.shape)
+    # In a group that has no others to take, the largest of those that went come back.
+    order = pull.where(~held, -1 / (1 + size)).masked_fill(stays, math.inf)
+    return keep_nm(order, pattern.n, pattern.m)
 
 
 def _num_kept(modifier: RigL, layers: list[Layer]) -> list[int]:
