@@ -45,7 +45,7 @@ class Action:
         """Before the first forward of step `run.step`: masks, rates and phases change here."""
 
     def before_forward(self, run: Run) -> None:
-        """After the `before_step` of all actions: modules that one of them replaces are in place."""
+        """After the `before_step` of all actions: modules that one of them replaces are there."""
 
     def loss(self, run: Run, loss: Tensor, outputs: Any, batch: Any) -> Tensor:
         """The loss of one batch, before the backward; `outputs` and `batch` may be None."""

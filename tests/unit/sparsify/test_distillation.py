@@ -162,7 +162,7 @@ class Hidden:
 def test_a_layer_that_does_not_run_is_named() -> None:
     model = make_model()
     model.add_module("spare", nn.Identity())
-    model.forward = lambda x: model[2](model[1](model[0](x)))  # type: ignore[method-assign]
+    model.forward = lambda x: model[2](model[1](model[0](x)))
     session = make_session(model, None, layers=("spare",))
     with pytest.raises(RecipeError, match="the model did not run 'spare'"):
         train(session, model, range(1))

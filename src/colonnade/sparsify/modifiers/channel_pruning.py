@@ -109,8 +109,8 @@ class _Prune(Action):
         run.note(f"{thinned.removed} channels taken out of the model")
         if thinned.constant:
             run.note(
-                f"{thinned.constant} channels of zeros were left in the model: what reads them gets "
-                "a constant that is not zero (as from a Sigmoid)"
+                f"{thinned.constant} channels of zeros were left in the model: what reads them "
+                "gets a constant that is not zero (as from a Sigmoid)"
             )
 
     def _update(self, run: Run) -> None:

@@ -110,8 +110,9 @@ class _Distill(Action):
             return loss
         if outputs is None or batch is None:
             raise RecipeError(
-                "needs what the model returned: call step(loss, outputs, batch); in Lightning, call "
-                'self(x) once in training_step, or let it return {"loss": loss, "logits": logits}',
+                "needs what the model returned: call step(loss, outputs, batch); in Lightning, "
+                "call self(x) once in training_step, or let it "
+                'return {"loss": loss, "logits": logits}',
                 modifier="distillation",
             )
         taught = logits_of(call_teacher(self._teacher, batch))

@@ -29,11 +29,11 @@ class SparsifyCallback(TrainerCallback):
 
     The state goes into the Trainer's checkpoints, and comes back with `resume_from_checkpoint`.
     Modifiers that change the loss get it from the model's outputs, as the Trainer does by default;
-    with a loss function of your own, call `callback.session.modify_loss` in it. What they add is the
-    mean over the batches of a step, and so is then the model's own loss.
+    with a loss function of your own, call `callback.session.modify_loss` in it. What they add is
+    the mean over the batches of a step, and so is then the model's own loss.
 
-    The Trainer does not say when a training breaks off: `close`, leaving `with callback:`, or the next
-    training of the callback or of the model lets go of the model.
+    The Trainer does not say when a training breaks off: `close`, leaving `with callback:`, or the
+    next training of the callback or of the model lets go of the model.
     """
 
     def __init__(self, recipe: Recipe | Path | str, *, teacher: nn.Module | None = None) -> None:
@@ -57,7 +57,7 @@ class SparsifyCallback(TrainerCallback):
         self.close()
 
     def close(self) -> None:
-        """Let go of the model, as after a training that broke off; the session can still be read."""
+        """Let go of the model, as after a training that broke off; the session stays readable."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
@@ -158,7 +158,7 @@ class SparsifyCallback(TrainerCallback):
     def _resume(self, path: Path) -> None:
         saved = _read_state(path)
         model = self.session.run.model
-        # What the Trainer has loaded; actions may change weights when they bring the structure back.
+        # What the Trainer has loaded: bringing the structure back may change weights.
         loaded = {name: value.clone() for name, value in model.state_dict().items()}
         self.session.load_state_dict(saved)
         model.load_state_dict({**loaded, **saved.get("model", {})}, strict=False)
