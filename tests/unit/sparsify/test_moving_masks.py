@@ -129,7 +129,7 @@ def test_rigl_keeps_what_it_cannot_move_within_a_group() -> None:
     modifier = RigL(
         sparsity=0.25, update_every=1.0, end=9.0, fraction=1.0, allocation="uniform", pattern="3:4"
     )
-    with session(layer, modifier, epochs=2.0) as s:
+    with session(layer, modifier, epochs=9.0) as s:
         for _ in range(2):
             s.step(slope(layer, [[0.0, 0.0, 0.0, 1.0]]))
     assert s.masks["weight"].tolist() == [[True, True, False, True]]
