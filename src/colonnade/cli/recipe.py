@@ -10,6 +10,7 @@ import typer
 
 from colonnade.cli.console import Console
 from colonnade.cli.exits import ExitCode, reported_errors
+from colonnade.cli.model import verify_folder
 from colonnade.cli.options import (
     BatchOption,
     CalibrationOption,
@@ -131,6 +132,9 @@ def convert(
     """Convert a recipe of another tool; what has no counterpart is listed on standard error."""
     console = Console(json_output, quiet)
     with reported_errors(console, debug=debug):
+        verify_folder(output)
+        if output is not None and output.resolve() == recipe.resolve():
+            raise InputError(f"{output}: what is converted would replace what it is made of")
         conversion = convert_recipe(_read(recipe), str(recipe))
         notes = [f"{recipe}: {note}" for note in conversion.notes]
         for note in notes:

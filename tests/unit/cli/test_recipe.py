@@ -86,6 +86,16 @@ def test_convert(tmp_path: Path) -> None:
     assert "not everything of it has a counterpart here" in err
 
 
+def test_a_conversion_does_not_replace_what_it_is_made_of(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.yaml"
+    path.write_text(FOREIGN)
+    for target, reason in ((path, "would replace"), (tmp_path / "none" / "x", "no such folder")):
+        code, _, err = invoke("convert", path, "-o", target)
+        assert code == 2
+        assert reason in err
+    assert path.read_text() == FOREIGN
+
+
 def test_no_torch_is_loaded(recipe: Path) -> None:
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom colonnade.cli.main import app\n"
