@@ -322,7 +322,8 @@ class Session:
         if saved_steps != self.run.steps_per_epoch:
             raise RecipeError(
                 f"the saved run has {saved_steps} steps in an epoch, this one "
-                f"{self.run.steps_per_epoch}; resume with the same data, batch size and accumulation"
+                f"{self.run.steps_per_epoch}; resume with the same data, batch size and "
+                "accumulation"
             )
         self.run.step = state["step"]
         self.run.notes = list(state["notes"])
@@ -374,16 +375,20 @@ class Session:
         self.begin_step()
         if before != [weight._version for weight in weights]:
             raise RunError(
-                f"step {self.run.step}: modifiers change weights before the forward, and no forward "
-                "of the model in training mode was seen; call it as model(...), or call begin_step "
-                "before you use its weights"
+                f"step {self.run.step}: modifiers change weights before the forward, and no "
+                "forward of the model in training mode was seen; call it as model(...), or call "
+                "begin_step before you use its weights"
             )
 
     def _check_gradients(self, scaler: Any) -> None:
         parameters = dict(self.run.model.named_parameters())
-        wrong = [name for name, one in parameters.items() if not _is_finite(one.grad)]
-        if not wrong:
+        gradients = {
+            name: _values(one.grad) for name, one in parameters.items() if one.grad is not None
+        }
+        # One answer for all of them: to ask each would wait for the device each time.
+        if _is_finite(gradients.values()):
             return
+        wrong = [name for name, values in gradients.items() if not _is_finite([values])]
         if scaler is None:
             more = f" and {len(wrong) - 1} others" if len(wrong) > 1 else ""
             self._stop(f"the gradient of {wrong[0]}{more} is not finite")
@@ -424,12 +429,14 @@ def _begin_step(session: Session) -> None:
     session.begin_step()
 
 
-def _is_finite(gradient: Tensor | None) -> bool:
-    if gradient is None:
-        return True
-    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+def _values(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
+
+
+def _is_finite(tensors: Iterable[Tensor]) -> bool:
     # The greatest magnitude is not finite if any element is; a NaN wins.
-    return values.numel() == 0 or math.isfinite(float(values.abs().amax()))
+    full = [tensor for tensor in tensors if tensor.numel()]
+    return math.isfinite(float(nn.utils.get_total_norm(full, math.inf)))
 
 
 def _initialize(modifier: Modifier, name: str, run: Run) -> Action:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -23,11 +25,12 @@ from colonnade.sparsify.oneshot.modifiers import SparseGPT
 def start(*modifiers: Modifier) -> Session:
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    return sparsify(model, optimizer, Recipe.of(*modifiers, epochs=4.0), 1, sample_losses=lambda: iter(()))  # fmt: skip
+    recipe = Recipe.of(*modifiers, epochs=4.0)
+    return sparsify(model, optimizer, recipe, 1, sample_losses=lambda: iter(()))
 
 
-def gradual(**changes: object) -> GradualMagnitude:
-    return GradualMagnitude(**({"final_sparsity": 0.5, "end": 2.0} | changes))  # type: ignore[arg-type]
+def gradual(**changes: Any) -> GradualMagnitude:
+    return GradualMagnitude(**({"final_sparsity": 0.5, "end": 2.0} | changes))
 
 
 TOP_KAST = TopKAST(forward_sparsity=0.5, backward_sparsity=0.25, end=4.0)

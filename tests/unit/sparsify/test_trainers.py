@@ -590,3 +590,50 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path: Path) -> None:
         lit_trainer(
             tmp_path, lightning_trainer.SparsifyCallback(recipe), enable_checkpointing=False
         ).fit(Lit(), loader())
+
+
+class Overflow(Lit):
+    """Its third batch has gradients that are not finite."""
+
+    num_batches = 0
+
+    def on_after_backward(self) -> None:
+        self.num_batches += 1
+        if self.num_batches == 3:
+            for parameter in self.parameters():
+                assert parameter.grad is not None
+                parameter.grad.fill_(torch.inf)
+
+
+def test_lightning_says_which_steps_its_scaler_skips(tmp_path: Path) -> None:
+    module = Overflow()
+    trainer = lit_trainer(tmp_path, lightning_trainer.SparsifyCallback(RECIPE))
+    with pytest.raises(RunError, match="gradient of .* is not finite in step 2"):
+        trainer.fit(module, loader())
+    module = Overflow()
+    trainer = lit_trainer(tmp_path, lightning_trainer.SparsifyCallback(RECIPE))
+    trainer.precision_plugin.scaler = object()
+    trainer.fit(module, loader())
+    assert all(bool(parameter.isfinite().all()) for parameter in module.parameters())
+
+
+def test_transformers_says_which_steps_its_scaler_skips(tmp_path: Path) -> None:
+    callback = transformers_trainer.SparsifyCallback(RECIPE)
+    trainer, model = hugging(tmp_path, callback)
+    trainer.create_optimizer()
+    optimizer = trainer.optimizer
+    control, state = transformers.TrainerControl(), transformers.TrainerState()
+    given = {
+        "model": model,
+        "optimizer": optimizer,
+        "train_dataloader": trainer.get_train_dataloader(),
+    }
+    callback.on_train_begin(trainer.args, state, control, **given)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, torch.inf)
+    with pytest.raises(RunError, match="is not finite in step 0"):
+        callback.on_pre_optimizer_step(trainer.args, state, control, optimizer=optimizer)
+    optimizer.scaler = object()
+    callback.on_pre_optimizer_step(trainer.args, state, control, optimizer=optimizer)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    callback.close()

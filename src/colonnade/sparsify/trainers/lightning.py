@@ -103,9 +103,9 @@ class SparsifyCallback(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any
     ) -> None:
-        """Gradients are there."""
-        del trainer, pl_module, optimizer
-        self.session.before_optimizer()
+        """Gradients are there, unscaled."""
+        del pl_module, optimizer
+        self.session.before_optimizer(getattr(trainer.precision_plugin, "scaler", None))
 
     def on_train_batch_end(
         self,

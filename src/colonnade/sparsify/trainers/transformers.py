@@ -109,11 +109,12 @@ class SparsifyCallback(TrainerCallback):
         self.session.begin_step()
 
     def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Gradients are there."""
         del args, state, control
-        self.session.before_optimizer()
+        # In half precision, accelerate's optimizer has the scaler.
+        self.session.before_optimizer(getattr(kwargs.get("optimizer"), "scaler", None))
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
