@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ import typer
 
 from colonnade.cli.console import Console, mib
 from colonnade.cli.exits import reported_errors
+from colonnade.cli.images import choose_images
 from colonnade.cli.model import is_saved_plan, verify_folder
 from colonnade.cli.options import (
     CalibrationOption,
@@ -34,7 +34,6 @@ from colonnade.cli.quantize_report import (
 from colonnade.errors import InputError
 from colonnade.quantization import Reading, Report, Target, quantize
 from colonnade.quantization.data.functions import load_function
-from colonnade.quantization.data.images import read_spec
 from colonnade.quantization.data.open import LENGTH_MAX
 from colonnade.quantization.quantize import PERCENTILE, QUANTIZED_OPS
 
@@ -117,9 +116,7 @@ def quantize_command(
         target_file = _choose_output(model, output)
         check_suffix(report)
         verify_folder(report)
-        reading = Reading(
-            read_spec(image_spec, read_pairs(image or ())), tokenizer, sequence_length
-        )
+        reading = Reading(choose_images(image_spec, image), tokenizer, sequence_length)
         target = Target(
             max_error, min_sqnr, load_function(metric, "--metric") if metric else None, max_drop,
             target_speedup,
@@ -148,17 +145,6 @@ def _choose_output(model: Path, output: Path | None) -> Path:
         raise InputError(f"{target}: the quantized model would replace the float32 one")
     verify_folder(target)
     return target
-
-
-def read_pairs(options: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE options as a dict."""
-    pairs = {}
-    for option in options:
-        key, separator, value = option.partition("=")
-        if not separator:
-            raise InputError(f"--image {option!r}: expected KEY=VALUE, as size=224")
-        pairs[key] = value
-    return pairs
 
 
 def _show(console: Console, report: Report, model: Path, target: Path) -> None:

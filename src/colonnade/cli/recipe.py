@@ -10,6 +10,7 @@ import typer
 
 from colonnade.cli.console import Console
 from colonnade.cli.exits import ExitCode, reported_errors
+from colonnade.cli.images import choose_images
 from colonnade.cli.model import verify_folder
 from colonnade.cli.options import (
     BatchOption,
@@ -23,10 +24,8 @@ from colonnade.cli.options import (
     TokenizerOption,
     TokensOption,
 )
-from colonnade.cli.quantize import read_pairs
 from colonnade.errors import InputError, RecipeError
 from colonnade.quantization import Reading
-from colonnade.quantization.data.images import read_spec
 from colonnade.quantization.data.open import LENGTH_MAX
 from colonnade.search.speed import expected_speed
 from colonnade.sparsify.modifier import Modifier
@@ -99,7 +98,7 @@ def speed(
     with reported_errors(console, debug=debug):
         loaded = load_recipe(recipe, _parse_variables(variables or []))
         zeros = final_zeros(loaded.timeline(steps_per_epoch))
-        images = read_spec(image_spec, read_pairs(image or ()))
+        images = choose_images(image_spec, image)
         found = expected_speed(
             model, calibration, zeros.sparsity, pattern=zeros.pattern,
             reading=Reading(images, tokenizer, sequence_length),

@@ -10,6 +10,7 @@ import typer
 
 from colonnade.cli.console import Console, mib
 from colonnade.cli.exits import ExitCode, reported_errors
+from colonnade.cli.images import choose_images
 from colonnade.cli.options import (
     BatchOption,
     CalibrationOption,
@@ -23,7 +24,6 @@ from colonnade.cli.options import (
     ThreadsOption,
     TokenizerOption,
 )
-from colonnade.cli.quantize import read_pairs
 from colonnade.cli.sparsify_analysis import (
     analysis_rows,
     analysis_summary,
@@ -44,7 +44,6 @@ from colonnade.errors import InputError
 from colonnade.pruning import Report, prune
 from colonnade.pruning.prune import DAMPING, check_options
 from colonnade.quantization import Reading
-from colonnade.quantization.data.images import read_spec
 from colonnade.search import Found, Target, analyze, open_subject, search
 from colonnade.sparsity.patterns import implied_sparsity, parse_pattern
 
@@ -167,7 +166,7 @@ def oneshot(
                 "--tokenizer": tokenizer, "--image-spec": image_spec,
             },
         )  # fmt: skip
-        images = read_spec(image_spec, read_pairs(image or ()))
+        images = choose_images(image_spec, image)
         wanted = choose_target(sparsity, target_speedup, target_latency_ms, allocation, pattern)
         known = None if analysis is None else read_analysis(analysis)
         if wanted is None:
@@ -299,7 +298,7 @@ def analyze_command(
                 "--image-spec": image_spec,
             },
         )  # fmt: skip
-        images = read_spec(image_spec, read_pairs(image or ()))
+        images = choose_images(image_spec, image)
         parse_pattern(pattern)
         with opened_model(model, tokenizer, sequence_length) as opened:
             subject = open_subject(

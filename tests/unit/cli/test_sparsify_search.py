@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from colonnade.cli.exits import ExitCode
 from colonnade.cli.main import app
 from colonnade.cli.sparsify_analysis import render_analysis
+from colonnade.ir import Graph
 from colonnade.search import Analysis, LayerCost, Subject, open_subject
 from colonnade.search import target as target_module
 from colonnade.search.cost_table import CostTable
@@ -39,9 +40,9 @@ def invoke(*arguments: object) -> Result:
 def made_up_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """A layer takes as long as weights are left of it, end to end as well."""
 
-    def measure(subject: Subject, sparse: object, seconds: float = 0.0) -> Turns:
+    def measure(subject: Subject, sparse: Graph, seconds: float = 0.0) -> Turns:
         (layer,) = subject.layers
-        kept = float((sparse.constants[layer.weights] != 0).mean())  # type: ignore[attr-defined]
+        kept = float((sparse.constants[layer.weights] != 0).mean())
         return Turns((DENSE_MS, DENSE_MS - LAYER_MS + LAYER_MS * kept), 1)
 
     def costs(subject: Subject, _: object) -> CostTable:
